@@ -1,0 +1,73 @@
+# One CMake library a room, one test executable a room. The arrows between rooms are checked by tools/check_layers.
+#
+#   switchyard_room(NAME [TORCH] SOURCES ... [DEPS ...])
+#     A static library switchyard_NAME (alias switchyard::NAME). TORCH rooms get LibTorch and share one precompiled ATen header.
+#   switchyard_test(NAME [TORCH] SOURCES ... DEPS ... [LABELS ...] [TIMEOUT seconds])
+#     A GoogleTest executable NAME, one CTest test per TEST().
+
+include(GoogleTest)
+
+# Every test runs with passive OpenMP waiting: libgomp's default spinning stalls each parallel region as soon as another thread wants a core.
+set(SWITCHYARD_TEST_ENVIRONMENT "GOMP_SPINCOUNT=0;TOKENIZERS_PARALLELISM=false")
+
+function(switchyard_use_torch target)
+  target_link_libraries(${target} PUBLIC LibTorch::cpu)
+  if(SWITCHYARD_PCH)
+    if(NOT TARGET switchyard_aten_pch)
+      file(WRITE ${CMAKE_BINARY_DIR}/aten_pch.cc "")
+      add_library(switchyard_aten_pch OBJECT ${CMAKE_BINARY_DIR}/aten_pch.cc)
+      target_link_libraries(switchyard_aten_pch PUBLIC LibTorch::cpu)
+      target_precompile_headers(switchyard_aten_pch PRIVATE <ATen/ATen.h>)
+    endif()
+    target_precompile_headers(${target} REUSE_FROM switchyard_aten_pch)
+  endif()
+endfunction()
+
+function(switchyard_room name)
+  cmake_parse_arguments(ARG "TORCH" "" "SOURCES;DEPS" ${ARGN})
+  add_library(switchyard_${name} STATIC ${ARG_SOURCES})
+  add_library(switchyard::${name} ALIAS switchyard_${name})
+  target_include_directories(switchyard_${name} PUBLIC ${PROJECT_SOURCE_DIR})
+  target_link_libraries(switchyard_${name} PUBLIC ${ARG_DEPS})
+  if(ARG_TORCH)
+    switchyard_use_torch(switchyard_${name})
+  endif()
+endfunction()
+
+function(switchyard_test name)
+  cmake_parse_arguments(ARG "TORCH" "TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
+  if(NOT SWITCHYARD_BUILD_TESTS)
+    return()
+  endif()
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 300)
+  endif()
+  add_executable(${name} ${ARG_SOURCES})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
+  target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gmock GTest::gtest_main)
+  if(ARG_TORCH)
+    switchyard_use_torch(${name})
+  endif()
+  gtest_discover_tests(${name}
+    WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
+    DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120
+    PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}" ENVIRONMENT "${SWITCHYARD_TEST_ENVIRONMENT}")
+endfunction()
+
+# A libFuzzer target when SWITCHYARD_FUZZ is on (clang); otherwise the same entry point replays its seed corpus as an ordinary test.
+#   switchyard_fuzz(NAME SOURCES ... DEPS ... [CORPUS directory])
+function(switchyard_fuzz name)
+  cmake_parse_arguments(ARG "" "CORPUS" "SOURCES;DEPS" ${ARGN})
+  if(NOT SWITCHYARD_BUILD_TESTS)
+    return()
+  endif()
+  if(SWITCHYARD_FUZZ)
+    add_executable(${name} ${ARG_SOURCES})
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  else()
+    add_executable(${name} ${ARG_SOURCES} ${PROJECT_SOURCE_DIR}/tests/fuzz/replay_main.cc)
+    add_test(NAME ${name}.replay COMMAND ${name} ${ARG_CORPUS} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+    set_tests_properties(${name}.replay PROPERTIES TIMEOUT 120 LABELS fuzz)
+  endif()
+  target_link_libraries(${name} PRIVATE ${ARG_DEPS})
+endfunction()

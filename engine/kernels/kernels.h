@@ -1,0 +1,96 @@
+// Numeric kernels for the CPU path, torch-free: plain pointers, strides in elements, an explicit pool. The instruction set is chosen at run time
+// (AVX512-BF16, AVX-512, AVX2, scalar); SetIsa forces one for tests.
+//
+// Batch invariance: a row's result depends on that row alone, bit for bit: never on how many rows the call has or on the number of threads.
+// Every dot product is accumulated in fp32 in one fixed order. That is what makes routes independent of batch neighbours, prefix hits equal to
+// recomputation, and a packed Score equal to separate ones.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "engine/kernels/thread_pool.h"
+
+namespace switchyard::kernels {
+
+using bf16 = uint16_t;   // the upper half of an IEEE float
+
+enum class Isa { kScalar, kAvx2, kAvx512, kAvx512Bf16 };
+Isa BestIsa();           // what this CPU has
+Isa CurrentIsa();        // in use
+void SetIsa(Isa isa);    // at most BestIsa(); before packing anything. Not thread-safe
+const char* IsaName(Isa isa);
+
+enum class WeightType { kF32, kBF16 };
+
+// A [N, K] row-major weight repacked once for the current ISA; y = x Wᵀ. Immutable after Pack. Owns its copy.
+class PackedMatrix {
+ public:
+  static std::unique_ptr<PackedMatrix> PackBF16(const bf16* w, int64_t n, int64_t k, int64_t row_stride);
+  static std::unique_ptr<PackedMatrix> PackF32(const float* w, int64_t n, int64_t k, int64_t row_stride);
+  ~PackedMatrix();
+  int64_t n() const;
+  int64_t k() const;
+  WeightType type() const;
+  int64_t bytes() const;
+  struct Impl;
+  const Impl& impl() const { return *impl_; }
+
+ private:
+  PackedMatrix();
+  std::unique_ptr<Impl> impl_;
+};
+
+// y[m, n] = x[m, k] Wᵀ (+ bias[n]) (+ y when accumulate). x and bias are f32; y is f32.
+// With bf16 weights each x is rounded to bf16 (nearest even) first, so that every ISA computes the same product terms; sums are fp32.
+// With f32 weights all is fp32.
+void Gemm(ThreadPool& pool, const float* x, int64_t m, int64_t x_stride, const PackedMatrix& w, const float* bias, float* y, int64_t y_stride,
+          bool accumulate);
+// The plain loop with the same contract but for the order of the sum: the reference of the tests.
+void GemmReference(const float* x, int64_t m, int64_t x_stride, const float* w, int64_t n, int64_t k, const float* bias, float* y,
+                   int64_t y_stride, bool accumulate, WeightType type);
+
+// y = x / sqrt(mean(x^2) + eps) * weight, per row of `width`. In place allowed.
+void RmsNorm(ThreadPool& pool, const float* x, int64_t rows, int64_t x_stride, const float* weight, int64_t width, float eps, float* y,
+             int64_t y_stride);
+// residual += delta, then y = RmsNorm(residual): one pass.
+void AddRmsNorm(ThreadPool& pool, float* residual, const float* delta, int64_t rows, const float* weight, int64_t width, float eps, float* y);
+// y = silu(gate) * up; n elements.
+void SiluMul(ThreadPool& pool, const float* gate, const float* up, int64_t n, float* y);
+// Rotates the two halves of each head in place (Hugging Face's layout): x[row][head][dim], position per row, cos/sin tables [positions][dim/2].
+void Rope(ThreadPool& pool, float* x, int64_t rows, int64_t row_stride, int64_t heads, int64_t dim, const int32_t* positions, const float* cos,
+          const float* sin);
+
+// Paged attention with grouped heads, softmax in fp32. One task a (segment, head group); online over the slots.
+struct AttentionSegment {
+  int64_t row_begin = 0, row_end = 0;          // rows of q and out
+  const int32_t* slots = nullptr;              // [length]; row r sees slots[0 .. length - (row_end - r)] inclusive of its own
+  int64_t length = 0;
+};
+// K and V pools: [slots][kv_heads][dim] in bf16 or f32 (`kv_type`). q, out: [rows][heads][dim] f32 with row strides. scale multiplies q·k.
+// A row's result is bit-identical whatever its neighbours and however the prompt was cut into chunks.
+void PagedAttention(ThreadPool& pool, const float* q, int64_t q_row_stride, const void* k_pool, const void* v_pool, WeightType kv_type,
+                    int64_t heads, int64_t kv_heads, int64_t dim, float scale, const std::vector<AttentionSegment>& segments, float* out,
+                    int64_t out_row_stride);
+// Writes rows of k or v, [rows][kv_heads * dim] f32, into their slots of a pool.
+void StoreKv(ThreadPool& pool, const float* x, int64_t rows, int64_t row_stride, int64_t width, const int32_t* slots, void* kv_pool, WeightType kv_type);
+
+// log-sum-exp, argmax (lowest index on ties) of a row of n logits.
+struct LogSoftmaxStats {
+  float log_sum_exp = 0;
+  float max = 0;
+  int32_t argmax = 0;
+  bool finite = true;
+};
+LogSoftmaxStats RowStats(const float* logits, int64_t n);
+
+// The selected experts' part of one feed-forward block for one row, see engine/experts/mixture.h: low-rank products run in fp32.
+// y[n] += scale * sum_r b[n, r] z[r];  z[r] = sum_k a[r, k] x[k]. a [rank, k] bf16/f32 rows; b is kept transposed [rank, n].
+void LoraShrink(const float* x, int64_t k, const float* a, int64_t rank, float* z);
+void LoraExpandAdd(const float* z, int64_t rank, const float* b_t, int64_t n, float scale, float* y);
+
+void F32ToBf16(const float* x, int64_t n, bf16* y);   // round to nearest even
+void Bf16ToF32(const bf16* x, int64_t n, float* y);
+
+}  // namespace switchyard::kernels
