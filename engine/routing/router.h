@@ -1,0 +1,39 @@
+// Router: per layer, hidden states in, one logit an expert out. One file a method; registered by kind in router_registry.cc.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <string>
+
+#include "engine/artifact/router_artifact.h"
+#include "engine/base/status.h"
+#include "engine/routing/selection.h"
+#include "engine/tensor/compute.h"
+
+namespace switchyard {
+
+// Immutable after loading. Used only on the engine thread.
+class Router {
+ public:
+  virtual ~Router() = default;
+  // x [T, hidden] in activation_dtype: the normalised input of the feed-forward block. Returns logits [T, E] f32, contiguous.
+  // Row t depends on row t of x alone.
+  virtual at::Tensor Logits(int32_t layer, const at::Tensor& x) const = 0;
+  virtual int32_t num_experts() const = 0;
+  virtual int32_t num_layers() const = 0;
+  virtual int64_t bytes() const = 0;
+  const SelectionRule& rule() const { return rule_; }
+
+ protected:
+  SelectionRule rule_;
+};
+
+// Builds the router an artifact names. UNIMPLEMENTED names the kind; INVALID_ARGUMENT names tensor, expected and found shape.
+// The caller has checked the binding (CheckRouterBinding). `compute` must outlive the router.
+StatusOr<std::unique_ptr<Router>> LoadRouter(const RouterArtifact& artifact, const Compute& compute);
+
+// Replays the artifact's golden probes; FAILED_PRECONDITION names the first layer and probe whose route differs (margins under 1e-4 excepted).
+Status ReplayGoldenProbes(const RouterArtifact& artifact, const Router& router, const Compute& compute);
+
+}  // namespace switchyard
