@@ -1,0 +1,10 @@
+# Benchmarks over a whole engine: they need the LibTorch rooms.
+add_library(switchyard_bench_util STATIC bench_util.cc)
+target_include_directories(switchyard_bench_util PUBLIC ${PROJECT_SOURCE_DIR})
+target_link_libraries(switchyard_bench_util PUBLIC nlohmann_json::nlohmann_json)
+if(LIBTORCH_PREFIX)
+  foreach(bench score_sharing_bench routing_tax_bench)
+    add_executable(${bench} ${bench}.cc)
+    target_link_libraries(${bench} PRIVATE switchyard_bench_util switchyard::runner switchyard::runtime switchyard::artifact)
+  endforeach()
+endif()
