@@ -89,6 +89,11 @@ LogSoftmaxStats RowStats(const float* logits, int64_t n);
 // y[n] += scale * sum_r b[n, r] z[r];  z[r] = sum_k a[r, k] x[k]. a [rank, k] bf16/f32 rows; b is kept transposed [rank, n].
 void LoraShrink(const float* x, int64_t k, const float* a, int64_t rank, float* z);
 void LoraExpandAdd(const float* z, int64_t rank, const float* b_t, int64_t n, float scale, float* y);
+// One selected expert's hidden units for one row, in one pass over n:
+//   h = silu(gate + scale_g * sum_r bg_t[r, :] zg[r]) * (up + scale_u * sum_r bu_t[r, :] zu[r]);  h_scratch = h;  h_acc += weight * h.
+// A rank may be 0 (no adapter on that matrix; its pointers may be null).
+void GatedExpertHidden(const float* gate, const float* up, const float* zg, int64_t rank_g, const float* bg_t, float scale_g, const float* zu,
+                       int64_t rank_u, const float* bu_t, float scale_u, float weight, int64_t n, float* h_acc, float* h_scratch);
 
 void F32ToBf16(const float* x, int64_t n, bf16* y);   // round to nearest even
 void Bf16ToF32(const bf16* x, int64_t n, float* y);

@@ -1,0 +1,140 @@
+#include <algorithm>
+#include <cstring>
+
+#include "engine/kernels/aligned_buffer.h"
+#include "engine/kernels/kernel_table.h"
+#include "engine/kernels/kernels.h"
+
+namespace switchyard::kernels {
+
+struct PackedMatrix::Impl {
+  int64_t n = 0, k = 0;
+  WeightType type = WeightType::kF32;
+  const KernelTable* table = nullptr;   // the layout below is this table's
+  int64_t steps = 0;                    // k, or pairs of it
+  int64_t panels = 0;
+  int64_t panel_stride = 0;             // elements
+  int64_t bytes = 0;
+  AlignedBuffer data;
+};
+
+namespace {
+
+// w[n, k] -> [panel][step][lane][k within step], zero where n or k runs out.
+template <typename T>
+void Pack(const T* w, int64_t row_stride, int per_step, PackedMatrix::Impl& impl) {
+  const int64_t lanes = impl.table->lanes;
+  impl.steps = (impl.k + per_step - 1) / per_step;
+  impl.panels = (impl.n + lanes - 1) / lanes;
+  impl.panel_stride = impl.steps * lanes * per_step;
+  impl.bytes = impl.panels * impl.panel_stride * static_cast<int64_t>(sizeof(T));
+  T* out = static_cast<T*>(impl.data.Resize(static_cast<size_t>(std::max<int64_t>(impl.bytes, 1))));
+  std::memset(static_cast<void*>(out), 0, static_cast<size_t>(impl.bytes));
+  for (int64_t row = 0; row < impl.n; ++row) {
+    T* panel = out + row / lanes * impl.panel_stride + row % lanes * per_step;
+    for (int64_t i = 0; i < impl.k; ++i) panel[i / per_step * lanes * per_step + i % per_step] = w[row * row_stride + i];
+  }
+}
+
+constexpr int64_t kRowsPerTask = 96;              // of a many-row product
+constexpr int64_t kTaskFlops = 1 << 20;           // below this a task is not worth handing to another thread
+constexpr int64_t kParallelRounding = 1 << 15;    // elements of x
+
+// Groups of panels times chunks of rows, in the order that keeps a group's weights in cache over its row chunks.
+struct Partition {
+  int64_t group_panels, groups, row_chunk, row_chunks;
+};
+
+Partition Split(int64_t m, int64_t panels, int threads) {
+  Partition p;
+  p.group_panels = m <= 2 ? 8 : 4;
+  p.groups = (panels + p.group_panels - 1) / p.group_panels;
+  // Cut the rows only where the columns alone leave threads idle.
+  p.row_chunk = p.groups >= 4 * threads ? m : std::min(m, kRowsPerTask);
+  p.row_chunks = (m + p.row_chunk - 1) / p.row_chunk;
+  return p;
+}
+
+const void* RoundX(ThreadPool& pool, const KernelTable& table, const float* x, int64_t m, int64_t k, int64_t x_stride, int64_t row_bytes) {
+  thread_local AlignedBuffer rounded;
+  char* out = static_cast<char*>(rounded.Resize(static_cast<size_t>(m * row_bytes)));
+  // The kernel counts its x in pairs or in floats; table.round_x takes strides in the same unit.
+  const int64_t unit = table.x_bytes == 2 ? 4 : table.x_bytes;
+  const auto rows = [&](int64_t begin, int64_t end) {
+    table.round_x(x + begin * x_stride, end - begin, k, x_stride, out + begin * row_bytes, row_bytes / unit);
+  };
+  if (m * k < kParallelRounding) {
+    rows(0, m);
+  } else {
+    pool.ParallelFor(m, std::max<int64_t>(1, kParallelRounding / 4 / k), rows);
+  }
+  return out;
+}
+
+}  // namespace
+
+PackedMatrix::PackedMatrix() : impl_(std::make_unique<Impl>()) {}
+PackedMatrix::~PackedMatrix() = default;
+int64_t PackedMatrix::n() const { return impl_->n; }
+int64_t PackedMatrix::k() const { return impl_->k; }
+WeightType PackedMatrix::type() const { return impl_->type; }
+int64_t PackedMatrix::bytes() const { return impl_->bytes; }
+
+std::unique_ptr<PackedMatrix> PackedMatrix::PackBF16(const bf16* w, int64_t n, int64_t k, int64_t row_stride) {
+  std::unique_ptr<PackedMatrix> packed(new PackedMatrix);
+  Impl& impl = *packed->impl_;
+  impl.n = n;
+  impl.k = k;
+  impl.type = WeightType::kBF16;
+  impl.table = &CurrentTable();
+  Pack(w, row_stride, 2, impl);
+  return packed;
+}
+
+std::unique_ptr<PackedMatrix> PackedMatrix::PackF32(const float* w, int64_t n, int64_t k, int64_t row_stride) {
+  std::unique_ptr<PackedMatrix> packed(new PackedMatrix);
+  Impl& impl = *packed->impl_;
+  impl.n = n;
+  impl.k = k;
+  impl.type = WeightType::kF32;
+  impl.table = &CurrentTable();
+  Pack(w, row_stride, 1, impl);
+  return packed;
+}
+
+void Gemm(ThreadPool& pool, const float* x, int64_t m, int64_t x_stride, const PackedMatrix& w, const float* bias, float* y, int64_t y_stride,
+          bool accumulate) {
+  const PackedMatrix::Impl& impl = w.impl();
+  if (m <= 0 || impl.n <= 0) return;
+  const KernelTable& table = *impl.table;
+  GemmArgs args;
+  if (impl.type == WeightType::kBF16) {
+    const int64_t row_bytes = impl.steps * 2 * table.x_bytes;
+    args.x = RoundX(pool, table, x, m, impl.k, x_stride, row_bytes);
+    args.x_stride = row_bytes / (table.x_bytes == 2 ? 4 : table.x_bytes);
+  } else {
+    args.x = x;
+    args.x_stride = x_stride;
+  }
+  args.w = impl.data.data();
+  args.panel_stride = impl.panel_stride;
+  args.steps = impl.steps;
+  args.bias = bias;
+  args.y = y;
+  args.y_stride = y_stride;
+  args.n = impl.n;
+  args.accumulate = accumulate;
+
+  const auto kernel = impl.type == WeightType::kBF16 ? table.gemm_bf16 : table.gemm_f32;
+  const Partition split = Split(m, impl.panels, pool.threads());
+  const int64_t task_flops = 2 * split.row_chunk * impl.k * split.group_panels * table.lanes;
+  const int64_t grain = std::max<int64_t>(1, kTaskFlops / std::max<int64_t>(task_flops, 1));
+  pool.ParallelFor(split.groups * split.row_chunks, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t panel = task / split.row_chunks * split.group_panels, row = task % split.row_chunks * split.row_chunk;
+      kernel(args, row, std::min(row + split.row_chunk, m), panel, std::min(panel + split.group_panels, impl.panels));
+    }
+  });
+}
+
+}  // namespace switchyard::kernels
