@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "engine/base/clock.h"
 #include "engine/base/status.h"
 #include "engine/runtime/tasks.h"
 
@@ -17,6 +18,7 @@ struct EngineOptions {
   int32_t max_running_tasks = 64;         // tasks that hold KV at the same time
   int32_t max_step_tokens = 512;          // rows of one step; long prompts are computed in chunks of it
   bool prefix_cache = true;               // keep full blocks of finished contexts, evicted least recently used
+  const Clock* clock = nullptr;           // for deadlines and timings; null: the real one. Must outlive the engine
 };
 
 // A snapshot of the engine's state for metrics; cheap.
@@ -39,7 +41,7 @@ using TaskId = uint64_t;
 
 class Engine {
  public:
-  // `runner` must outlive the engine.
+  // `runner` must outlive the engine. INVALID_ARGUMENT when an option is not positive or the KV pool is empty.
   static StatusOr<std::unique_ptr<Engine>> Create(EngineOptions options, ModelRunner* runner);
   virtual ~Engine() = default;            // Stop()s
 

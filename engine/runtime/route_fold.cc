@@ -1,0 +1,92 @@
+#include "engine/runtime/route_fold.h"
+
+#include <cmath>
+
+namespace switchyard {
+namespace {
+
+template <typename T>
+void AddInto(const std::vector<T>& from, std::vector<T>* into) {
+  for (size_t i = 0; i < from.size(); ++i) (*into)[i] += from[i];
+}
+
+bool SameShape(const RouteCounts& a, const RouteCounts& b) {
+  return a.tokens.size() == b.tokens.size() && a.weight.size() == b.weight.size() && a.rows.size() == b.rows.size() &&
+         a.entropy_sum.size() == b.entropy_sum.size() && a.entropy_rows.size() == b.entropy_rows.size() &&
+         a.base_mass.size() == b.base_mass.size();
+}
+
+template <typename T>
+void Append(const std::vector<T>& tail, std::vector<T>* to) {
+  to->insert(to->end(), tail.begin(), tail.end());
+}
+
+}  // namespace
+
+void RouteTotals::Add(const RouteCounts& step) {
+  if (step.rows.empty()) return;
+  std::lock_guard lock(mutex_);
+  if (!SameShape(totals_, step)) {
+    totals_ = step;
+    return;
+  }
+  AddInto(step.tokens, &totals_.tokens);
+  AddInto(step.weight, &totals_.weight);
+  AddInto(step.entropy_sum, &totals_.entropy_sum);
+  AddInto(step.entropy_rows, &totals_.entropy_rows);
+  AddInto(step.base_mass, &totals_.base_mass);
+  AddInto(step.rows, &totals_.rows);
+}
+
+RouteCounts RouteTotals::Copy() const {
+  std::lock_guard lock(mutex_);
+  return totals_;
+}
+
+Status AppendTrace(const RouteTrace& tail, RouteTrace* trace) {
+  if (tail.rows == 0) return OkStatus();
+  if (trace->rows == 0) {
+    *trace = tail;
+    return OkStatus();
+  }
+  if (trace->layers != tail.layers || trace->k != tail.k) {
+    return Internal("routes of one request changed shape from %d layers x %d slots to %d x %d", trace->layers, trace->k, tail.layers, tail.k);
+  }
+  trace->rows += tail.rows;
+  Append(tail.experts, &trace->experts);
+  Append(tail.weights, &trace->weights);
+  Append(tail.margin, &trace->margin);
+  Append(tail.entropy, &trace->entropy);
+  return OkStatus();
+}
+
+RouteCounts CountTrace(const RouteTrace& trace, const SnapshotInfo& info) {
+  const size_t num_experts = info.experts.size();
+  const size_t layers = trace.layers;
+  RouteCounts counts;
+  counts.tokens.assign(layers * num_experts, 0);
+  counts.weight.assign(layers * num_experts, 0.0);
+  counts.entropy_sum.assign(layers, 0.0);
+  counts.entropy_rows.assign(layers, 0);
+  counts.base_mass.assign(layers, 0.0);
+  counts.rows.assign(layers, trace.rows);
+  for (size_t cell = 0; cell < trace.rows * layers; ++cell) {
+    const size_t layer = cell % layers;
+    double base_mass = 1;
+    for (size_t i = cell * trace.k; i < (cell + 1) * trace.k; ++i) {
+      const ExpertIndex expert = trace.experts[i];
+      if (expert == kNoExpert) continue;
+      counts.tokens[layer * num_experts + expert] += 1;
+      counts.weight[layer * num_experts + expert] += trace.weights[i];
+      if (!info.experts[expert].is_zero) base_mass -= trace.weights[i];
+    }
+    counts.base_mass[layer] += base_mass;
+    if (!std::isnan(trace.entropy[cell])) {
+      counts.entropy_sum[layer] += trace.entropy[cell];
+      counts.entropy_rows[layer] += 1;
+    }
+  }
+  return counts;
+}
+
+}  // namespace switchyard
