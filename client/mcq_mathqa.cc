@@ -1,0 +1,38 @@
+// MathQA: one JSON array of {"Problem", "options", "correct", ...}.
+#include "client/json_record.h"
+#include "client/mathqa_options.h"
+#include "client/mcq.h"
+
+namespace switchyard::client {
+namespace {
+
+StatusOr<McqQuestion> ReadRecord(const nlohmann::json& json) {
+  if (!json.is_object()) return InvalidArgument("expected a JSON object, found %s", json.type_name());
+  McqQuestion question;
+  ASSIGN_OR_RETURN(question.question, StringField(json, "Problem"));
+  ASSIGN_OR_RETURN(const std::string options, StringField(json, "options"));
+  ASSIGN_OR_RETURN(question.options, ParseMathQaOptions(options));
+  ASSIGN_OR_RETURN(const std::string correct, StringField(json, "correct"));
+  if (correct.size() != 1 || correct[0] < 'a' || correct[0] > 'z') {
+    return InvalidArgument("\"correct\": expected a letter such as \"a\", found \"%s\"", correct.substr(0, 12));
+  }
+  question.answer = correct[0] - 'a';
+  return question;
+}
+
+}  // namespace
+
+Status ParseMathQa(std::string_view text, const std::string& file, McqSet* set) {
+  nlohmann::json array;
+  try {
+    array = nlohmann::json::parse(text.begin(), text.end());
+  } catch (const nlohmann::json::exception& error) {
+    return InvalidArgument("%s: not JSON: %s", file, error.what());
+  }
+  if (!array.is_array()) return InvalidArgument("%s: expected one JSON array of records, found %s", file, array.type_name());
+  int64_t number = 0;
+  for (const nlohmann::json& record : array) AddQuestion(ReadRecord(record), file, ++number, set);
+  return OkStatus();
+}
+
+}  // namespace switchyard::client
