@@ -37,7 +37,7 @@ void Pack(const T* w, int64_t row_stride, int per_step, PackedMatrix::Impl& impl
 }
 
 constexpr int64_t kRowsPerTask = 96;              // of a many-row product
-constexpr int64_t kTaskFlops = 1 << 20;           // below this a task is not worth handing to another thread
+constexpr int64_t kTaskFlops = 1 << 18;           // below this a task is not worth handing to another thread
 constexpr int64_t kParallelRounding = 1 << 15;    // elements of x
 
 // Groups of panels times chunks of rows, in the order that keeps a group's weights in cache over its row chunks.
@@ -47,7 +47,7 @@ struct Partition {
 
 Partition Split(int64_t m, int64_t panels, int threads) {
   Partition p;
-  p.group_panels = m <= 2 ? 8 : 4;
+  p.group_panels = 4;
   p.groups = (panels + p.group_panels - 1) / p.group_panels;
   // Cut the rows only where the columns alone leave threads idle.
   p.row_chunk = p.groups >= 4 * threads ? m : std::min(m, kRowsPerTask);

@@ -91,10 +91,12 @@ struct GemmKernel {
     const X* x;
     const W* w;
     float* y;
-    const float* bias;     // null but for the first k tile
+    const float* bias;        // null but for the first k tile
     int64_t steps;
-    int64_t columns;       // valid ones of the C panels
+    int64_t columns;          // valid ones of the C panels
     bool load_y;
+    const W* prefetch;        // of the weights needed next, as many steps of this many panels
+    int prefetch_panels;
   };
 
   template <int R, int C>
@@ -108,10 +110,13 @@ struct GemmKernel {
     }
     const X* x = t.x;
     const W* w = t.w;
+    const W* ahead = t.prefetch;
     for (int64_t step = 0; step < t.steps; ++step) {
       Step::template Run<R, C>(acc, x, args.x_stride, w, args.panel_stride);
+      for (int c = 0; c < t.prefetch_panels; ++c) __builtin_prefetch(ahead + c * args.panel_stride, 0, 2);
       x += Step::kXPerStep;
       w += Step::kWPerStep;
+      ahead += Step::kWPerStep;
     }
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
@@ -139,49 +144,64 @@ struct GemmKernel {
     return value;
   }
 
-  template <int C>
-  static void RowBlock(const GemmArgs& args, const Tile& tile, int rows) {
-    switch (rows) {
-      case 1: return Micro<1, C>(args, tile);
-      case 2: return Micro<2, C>(args, tile);
-      case 3: return Micro<3, C>(args, tile);
-      case 4: return Micro<4, C>(args, tile);
-      case 5: return Micro<5, C>(args, tile);
-      default: return Micro<6, C>(args, tile);
+  // Min <= rows <= Max.
+  template <int C, int Min, int Max>
+  static SWITCHYARD_INLINE void RowBlock(const GemmArgs& args, const Tile& tile, int64_t rows) {
+    if constexpr (Min < Max) {
+      if (rows < Max) return RowBlock<C, Min, Max - 1>(args, tile, rows);
     }
+    Micro<Max, C>(args, tile);
   }
 
-  // All rows against C panels from `panel`, one k tile after the other.
-  template <int C>
+  // All rows in blocks of Min to Max against C panels from `panel`, one k tile after the other.
+  template <int C, int Min, int Max>
   static void PanelBlock(const GemmArgs& args, int64_t row_begin, int64_t row_end, int64_t panel) {
-    const int64_t rows = row_end - row_begin;
-    const int64_t tile_steps = rows <= S::kRows ? args.steps : kTileBytes / (C * Step::kWPerStep * static_cast<int64_t>(sizeof(W)));
-    const int64_t columns = args.n - panel * L < C * L ? args.n - panel * L : C * L;
+    const int64_t rows = row_end - row_begin, blocks = (rows + Max - 1) / Max, block = (rows + blocks - 1) / blocks;
+    const int64_t tile_steps = blocks == 1 ? args.steps : kTileBytes / (C * Step::kWPerStep * static_cast<int64_t>(sizeof(W)));
+    const int64_t columns = args.n - panel * L;
     const W* w = static_cast<const W*>(args.w) + panel * args.panel_stride;
-    for (int64_t step = 0; step < args.steps || step == 0; step += tile_steps) {
-      const int64_t steps = args.steps - step < tile_steps ? args.steps - step : tile_steps;
-      for (int64_t row = row_begin; row < row_end;) {
-        const int64_t left = row_end - row;
-        const int block = static_cast<int>(left < S::kRows ? left : S::kRows);
-        Tile tile;
+    int64_t step = 0;
+    do {
+      Tile tile;
+      tile.w = w + step * Step::kWPerStep;
+      tile.bias = step == 0 && args.bias != nullptr ? args.bias + panel * L : nullptr;
+      tile.steps = args.steps - step < tile_steps ? args.steps - step : tile_steps;
+      tile.columns = columns < C * L ? columns : C * L;
+      tile.load_y = args.accumulate || step > 0;
+      // The first row block waits for memory; the others fetch meanwhile what the next first block will wait for.
+      const bool last_tile = step + tile.steps >= args.steps;
+      const W* next = last_tile ? w + C * args.panel_stride : tile.w + tile.steps * Step::kWPerStep;
+      const bool has_next = blocks > 1 && (!last_tile || columns > C * L);
+      const int share = static_cast<int>(blocks > C ? 1 : (C + blocks - 2) / (blocks - 1 + (blocks == 1)));
+      int fetched = 0;
+      for (int64_t row = row_begin; row < row_end; row += block) {
         tile.x = static_cast<const X*>(args.x) + row * args.x_stride + step * Step::kXPerStep;
-        tile.w = w + step * Step::kWPerStep;
         tile.y = args.y + row * args.y_stride + panel * L;
-        tile.bias = step == 0 && args.bias != nullptr ? args.bias + panel * L : nullptr;
-        tile.steps = steps;
-        tile.columns = columns;
-        tile.load_y = args.accumulate || step > 0;
-        RowBlock<C>(args, tile, block);
-        row += block;
+        tile.prefetch = next + fetched * args.panel_stride;
+        tile.prefetch_panels = has_next && row > row_begin ? (C - fetched < share ? C - fetched : share) : 0;
+        fetched += tile.prefetch_panels;
+        RowBlock<C, Min, Max>(args, tile, row_end - row < block ? row_end - row : block);
       }
-      if (tile_steps == 0) break;
-    }
+      step += tile_steps;
+    } while (step < args.steps);
+  }
+
+  template <int C, int Min, int Max>
+  static void Panels(const GemmArgs& args, int64_t row_begin, int64_t row_end, int64_t panel_begin, int64_t panel_end) {
+    int64_t panel = panel_begin;
+    for (; panel + C <= panel_end; panel += C) PanelBlock<C, Min, Max>(args, row_begin, row_end, panel);
+    for (; panel < panel_end; ++panel) PanelBlock<1, Min, Max>(args, row_begin, row_end, panel);
   }
 
   static void Run(const GemmArgs& args, int64_t row_begin, int64_t row_end, int64_t panel_begin, int64_t panel_end) {
-    int64_t panel = panel_begin;
-    for (; panel + S::kPanels <= panel_end; panel += S::kPanels) PanelBlock<S::kPanels>(args, row_begin, row_end, panel);
-    for (; panel < panel_end; ++panel) PanelBlock<1>(args, row_begin, row_end, panel);
+    if constexpr (S::kTallRows > S::kRows) {
+      // Weights from memory are better streamed once past a few more rows than twice.
+      const int64_t rows = row_end - row_begin;
+      if (rows > S::kRows && rows <= S::kTallRows) {
+        return Panels<S::kTallPanels, S::kRows + 1, S::kTallRows>(args, row_begin, row_end, panel_begin, panel_end);
+      }
+    }
+    Panels<S::kPanels, 1, S::kRows>(args, row_begin, row_end, panel_begin, panel_end);
   }
 };
 

@@ -14,6 +14,8 @@ struct SimdAvx2 {
   static constexpr int kLanes = 8;
   static constexpr int kRows = 6;
   static constexpr int kPanels = 2;
+  static constexpr int kTallRows = 0;
+  static constexpr int kTallPanels = 0;
 
   static SWITCHYARD_INLINE F Zero() { return _mm256_setzero_ps(); }
   static SWITCHYARD_INLINE F Set1(float v) { return _mm256_set1_ps(v); }

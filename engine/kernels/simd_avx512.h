@@ -17,6 +17,8 @@ struct SimdAvx512 {
   static constexpr int kLanes = 16;
   static constexpr int kRows = 6;      // row block of the matrix kernels: kRows * kPanels accumulators, kPanels weights, one broadcast
   static constexpr int kPanels = 4;    // column panels beside each other
+  static constexpr int kTallRows = 12;   // another shape with as many accumulators
+  static constexpr int kTallPanels = 2;
 
   static SWITCHYARD_INLINE F Zero() { return _mm512_setzero_ps(); }
   static SWITCHYARD_INLINE F Set1(float v) { return _mm512_set1_ps(v); }

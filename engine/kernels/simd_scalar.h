@@ -12,6 +12,8 @@ struct SimdScalar {
   static constexpr int kLanes = 1;
   static constexpr int kRows = 4;      // row block of the matrix kernels
   static constexpr int kPanels = 2;    // column panels beside each other
+  static constexpr int kTallRows = 0;
+  static constexpr int kTallPanels = 0;
 
   static SWITCHYARD_INLINE F Zero() { return 0.0f; }
   static SWITCHYARD_INLINE F Set1(float v) { return v; }

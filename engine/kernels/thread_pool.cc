@@ -13,8 +13,8 @@ namespace switchyard::kernels {
 namespace {
 
 // Long enough to bridge the serial work between two kernels of a layer, short enough not to matter to whoever else wants the core.
-constexpr std::chrono::microseconds kSpin{40};
-constexpr int kChunksPerThread = 4;
+constexpr std::chrono::microseconds kSpin{100};
+constexpr int kChunksPerThread = 8;
 
 inline void CpuRelax() { __builtin_ia32_pause(); }
 
@@ -47,7 +47,7 @@ struct ThreadPool::Impl {
 
   alignas(64) std::atomic<uint64_t> ticket{0};
   alignas(64) std::atomic<uint32_t> incomplete{0};
-  alignas(64) std::atomic<int> sleepers{0};
+  alignas(64) std::atomic<bool> workers_sleep{false};
   std::atomic<bool> caller_sleeps{false};
   std::atomic<bool> stop{false};
 
@@ -80,15 +80,15 @@ struct ThreadPool::Impl {
       while (RunOne()) {
       }
       if (SpinUntil([this] { return WorkOrStop(); })) continue;
+      // Waits once, not for work: whoever was woken too late for one job spins for the next.
       std::unique_lock<std::mutex> lock(mutex);
-      sleepers.fetch_add(1);
-      work.wait(lock, [this] { return WorkOrStop(); });
-      sleepers.fetch_sub(1);
+      workers_sleep.store(true);
+      if (!WorkOrStop()) work.wait(lock);
     }
   }
 
   void WakeWorkers() {
-    if (sleepers.load() == 0) return;
+    if (!workers_sleep.load() || !workers_sleep.exchange(false)) return;
     std::lock_guard<std::mutex> lock(mutex);
     work.notify_all();
   }
