@@ -1,0 +1,31 @@
+// Publishing files and directories whole or not at all: write beside the target, sync, rename, sync the directory.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/base/status.h"
+
+namespace switchyard {
+
+// Concatenates `parts` into `path`. On error nothing is left behind.
+Status WriteFileAtomically(const std::string& path, const std::vector<std::span<const std::byte>>& parts);
+Status WriteFileAtomically(const std::string& path, std::string_view text);
+
+// A directory being prepared beside its final name. Publish() renames it; otherwise the destructor removes it.
+class StagedDirectory {
+ public:
+  static StatusOr<StagedDirectory> Create(const std::string& final_path);   // ALREADY_EXISTS when the final path is there
+  StagedDirectory(StagedDirectory&& other) noexcept : final_(std::move(other.final_)), staging_(std::move(other.staging_)) { other.staging_.clear(); }
+  ~StagedDirectory();
+  const std::string& path() const { return staging_; }
+  Status Publish();
+
+ private:
+  StagedDirectory(std::string final_path, std::string staging) : final_(std::move(final_path)), staging_(std::move(staging)) {}
+  std::string final_, staging_;
+};
+
+}  // namespace switchyard
