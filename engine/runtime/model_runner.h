@@ -55,12 +55,12 @@ struct RoutingPolicy {
   };
   Mode mode = Mode::kLearned;
   ExpertIndex forced = kNoExpert;
-  std::vector<float> mixture;                  // [E]; entries >= 0, sum <= 1 + 1e-6
-  std::vector<bool> masked;                    // [E] or empty: logits of these become -inf before the softmax (kLearned)
+  std::vector<float> mixture{};                // [E]; entries >= 0, sum <= 1 + 1e-6
+  std::vector<bool> masked{};                  // [E] or empty: logits of these become -inf before the softmax (kLearned)
   // kReplay: routes of positions 0..P-1, [P][L][k]; positions past P are refused at submission.
   int replay_k = 0;
-  std::vector<ExpertIndex> replay_experts;     // [P * L * k]
-  std::vector<float> replay_weights;           // [P * L * k]
+  std::vector<ExpertIndex> replay_experts{};   // [P * L * k]
+  std::vector<float> replay_weights{};         // [P * L * k]
   // Text that differs whenever two policies may route differently; part of the prefix tree's key. Replay is never cached.
   std::string CacheKey() const;
 };

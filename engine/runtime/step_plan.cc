@@ -47,7 +47,13 @@ Status StepPlan::CheckAnswers(const StepResult& result) const {
     const Segment& segment = step_.segments[i];
     if (!segment.record_routes) continue;
     RETURN_IF_ERROR(check("route traces", result.routes.size(), step_.segments.size()));
-    RETURN_IF_ERROR(check("rows in a route trace", result.routes[i].rows, segment.end - segment.begin));
+    const RouteTrace& trace = result.routes[i];
+    const size_t cells = static_cast<size_t>(trace.rows) * trace.layers;
+    RETURN_IF_ERROR(check("rows in a route trace", trace.rows, segment.end - segment.begin));
+    RETURN_IF_ERROR(check("experts in a route trace", trace.experts.size(), cells * trace.k));
+    RETURN_IF_ERROR(check("weights in a route trace", trace.weights.size(), cells * trace.k));
+    RETURN_IF_ERROR(check("margins in a route trace", trace.margin.size(), cells));
+    RETURN_IF_ERROR(check("entropies in a route trace", trace.entropy.size(), cells));
   }
   return OkStatus();
 }

@@ -1,6 +1,7 @@
 // What engine tests share: collectors for callbacks, tasks made of plain tokens, and the oracle's answers.
 #pragma once
 
+#include <algorithm>
 #include <condition_variable>
 #include <memory>
 #include <mutex>

@@ -42,10 +42,11 @@ TEST_F(EngineGenerateTest, ChunkedPrefillChangesNothing) {
   const GenerateTask task = GenerateOf(Tokens(50), 12);
   for (const int32_t step_tokens : {1, 3, 7, 64}) {
     Start({.max_step_tokens = step_tokens, .prefix_cache = false});
+    const size_t first_step = runner_.steps().size();
     auto sink = Submit(task);
     ASSERT_TRUE(sink->Wait().ok());
     EXPECT_EQ(sink->ids(), OracleGenerate(task, info()));
-    for (const auto& step : runner_.steps()) EXPECT_LE(step.rows, 64);
+    for (size_t i = first_step; i < runner_.steps().size(); ++i) EXPECT_LE(runner_.steps()[i].rows, step_tokens);
   }
 }
 

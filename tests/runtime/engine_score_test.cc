@@ -66,8 +66,9 @@ TEST_F(EngineScoreTest, AnswersDoNotDependOnHowStepsAreCut) {
   const ScoreTask task = ScoreOf(Tokens(23), {Tokens(3, 1), Tokens(9, 2), Tokens(1, 3), Tokens(14, 4)});
   for (const int32_t step_tokens : {1, 2, 5, 16, 512}) {
     Start({.max_step_tokens = step_tokens});
+    const size_t first_step = runner_.steps().size();
     ExpectOracle(task);
-    for (const auto& step : runner_.steps()) EXPECT_LE(step.rows, 512);
+    for (size_t i = first_step; i < runner_.steps().size(); ++i) EXPECT_LE(runner_.steps()[i].rows, step_tokens);
   }
 }
 
