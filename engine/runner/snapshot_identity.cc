@@ -1,8 +1,7 @@
 #include "engine/runner/snapshot_identity.h"
 
-#include <openssl/sha.h>
-
 #include "absl/strings/str_format.h"
+#include "engine/artifact/sha256.h"
 
 namespace switchyard {
 
@@ -13,11 +12,7 @@ std::string SnapshotGeneration(const SnapshotInfo& info, const SelectionRule* ru
   if (rule != nullptr) {
     absl::StrAppendFormat(&text, "top_k %d weights %d bf16 %d\n", rule->top_k, static_cast<int>(rule->weight_mode), rule->round_probabilities_bf16);
   }
-  unsigned char digest[SHA256_DIGEST_LENGTH];
-  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest);
-  std::string hex;
-  for (const unsigned char byte : digest) absl::StrAppendFormat(&hex, "%02x", byte);
-  return hex;
+  return Sha256Hex(text);
 }
 
 }  // namespace switchyard
