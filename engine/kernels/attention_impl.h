@@ -44,7 +44,10 @@ struct Attention {
     const int64_t last = args.first_position + args.rows - 1;
     for (int64_t key = 0; key <= last; key += kKeys) {
       const int64_t keys = last + 1 - key < kKeys ? last + 1 - key : kKeys;
+      Prefetch(args, args.v_pool, key, keys);
       LoadKeys(args, key, keys, scratch.k_t);
+      const int64_t after = last + 1 - key - keys;
+      Prefetch(args, args.k_pool, key + keys, after < kKeys ? after : kKeys);
       LoadValues(args, key, keys, scratch.v, padded);
       // Rows before the block see nothing of it.
       const int64_t first_row = key > args.first_position ? key - args.first_position : 0;
@@ -89,18 +92,26 @@ struct Attention {
     return LoadSome<S>(static_cast<const float*>(pool) + offset, lanes);
   }
 
-  // Keys across the lanes: k_t[d][j]. Lanes past `keys` are zero; their scores are never used.
+  // Keys across the lanes: k_t[d][j]. Lanes of keys that are not there hold anything; their scores are never used.
   static void LoadKeys(const AttentionArgs& args, int64_t key, int64_t keys, float* k_t) {
-    for (int64_t j = 0; j < keys; ++j) {
-      const int64_t offset = args.slots[key + j] * args.slot_stride;
-      ForLanes<S>(args.dim, [&](int64_t d, int64_t lanes) __attribute__((always_inline)) {
-        float part[L];
-        S::Store(part, LoadPool(args, args.k_pool, offset + d, lanes));
-        for (int64_t i = 0; i < lanes; ++i) k_t[(d + i) * kKeys + j] = part[i];
-      });
+    for (int64_t j = 0; j < keys; j += L) {
+      const int64_t some = keys - j < L ? keys - j : L;
+      for (int64_t d = 0; d < args.dim; d += L) {
+        const int64_t lanes = args.dim - d < L ? args.dim - d : L;
+        F row[L];
+#pragma GCC unroll 16
+        for (int i = 0; i < L; ++i) row[i] = i < some ? LoadPool(args, args.k_pool, args.slots[key + j + i] * args.slot_stride + d, lanes) : S::Zero();
+        S::StoreTransposed(row, k_t + d * kKeys + j, kKeys);
+      }
     }
-    for (int64_t d = 0; d < args.dim; ++d) {
-      for (int64_t j = keys; j < kKeys; ++j) k_t[d * kKeys + j] = 0.0f;
+  }
+
+  // Slots may lie anywhere, so the hardware does not see them coming.
+  static void Prefetch(const AttentionArgs& args, const void* pool, int64_t key, int64_t keys) {
+    const int64_t element = args.bf16_pool ? 2 : 4;
+    for (int64_t j = 0; j < keys; ++j) {
+      const char* row = static_cast<const char*>(pool) + args.slots[key + j] * args.slot_stride * element;
+      for (int64_t byte = 0; byte < args.dim * element; byte += 64) __builtin_prefetch(row + byte);
     }
   }
 
@@ -121,30 +132,25 @@ struct Attention {
   }
 
   static void Block(const AttentionArgs& args, const Scratch& scratch, int64_t padded, int64_t key, int64_t t, int rows) {
-    const float* q = scratch.q + t * padded;
-    switch (rows) {
-      case 1: Scores<1>(q, padded, args.dim, scratch); break;
-      case 2: Scores<2>(q, padded, args.dim, scratch); break;
-      case 3: Scores<3>(q, padded, args.dim, scratch); break;
-      case 4: Scores<4>(q, padded, args.dim, scratch); break;
-      case 5: Scores<5>(q, padded, args.dim, scratch); break;
-      default: Scores<6>(q, padded, args.dim, scratch); break;
-    }
-    float decay[6];
+    Scores<kRows>(scratch.q + t * padded, padded, args.dim, scratch, rows);
+    float decay[kRows];
     for (int r = 0; r < rows; ++r) decay[r] = Softmax(scratch.p + r * kKeys, Visible(args, key, t + r), scratch.max + t + r, scratch.sum + t + r);
-    float* o = scratch.o + t * padded;
-    if (rows == kRows && Visible(args, key, t) == kKeys) {
-      Weigh<kRows>(scratch.p, kKeys, scratch.v, padded, decay, o);
-      return;
-    }
-    for (int r = 0; r < rows; ++r) {
-      Weigh<1>(scratch.p + r * kKeys, Visible(args, key, t + r), scratch.v, padded, decay + r, o + r * padded);
+    // Together as far as they see the same keys.
+    for (int r = 0; r < rows;) {
+      const int64_t visible = Visible(args, key, t + r);
+      int next = r + 1;
+      while (next < rows && Visible(args, key, t + next) == visible) ++next;
+      Weigh<kRows>(scratch.p + r * kKeys, visible, scratch.v, padded, decay + r, scratch.o + (t + r) * padded, next - r);
+      r = next;
     }
   }
 
   // p[r][j] = q[r] · key j, summed in the order of d.
   template <int R>
-  static void Scores(const float* q, int64_t padded, int64_t dim, const Scratch& scratch) {
+  static void Scores(const float* q, int64_t padded, int64_t dim, const Scratch& scratch, int rows) {
+    if constexpr (R > 1) {
+      if (rows < R) return Scores<R - 1>(q, padded, dim, scratch, rows);
+    }
     constexpr int C = S::kPanels;
     static_assert(kKeys % (C * L) == 0);
     for (int j = 0; j < kKeys; j += C * L) {
@@ -196,7 +202,10 @@ struct Attention {
 
   // o[r] = o[r] * decay[r] + sum_j p[r][j] v[j], in the order of j.
   template <int R>
-  static void Weigh(const float* p, int64_t keys, const float* v, int64_t padded, const float* decay, float* o) {
+  static void Weigh(const float* p, int64_t keys, const float* v, int64_t padded, const float* decay, float* o, int rows) {
+    if constexpr (R > 1) {
+      if (rows < R) return Weigh<R - 1>(p, keys, v, padded, decay, o, rows);
+    }
     int64_t d = 0;
     for (; d + S::kPanels * L <= padded; d += S::kPanels * L) WeighPart<R, S::kPanels>(p, keys, v + d, padded, decay, o + d);
     for (; d < padded; d += L) WeighPart<R, 1>(p, keys, v + d, padded, decay, o + d);

@@ -82,6 +82,26 @@ struct SimdAvx2 {
     return _mm256_castsi256_ps(
         _mm256_and_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), _mm256_set1_epi32(static_cast<int>(0xffff0000u))));
   }
+  static SWITCHYARD_INLINE void StoreTransposed(const F (&row)[8], float* to, int64_t stride) {
+    F pairs[8], quads[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i += 2) {
+      pairs[i] = _mm256_unpacklo_ps(row[i], row[i + 1]);
+      pairs[i + 1] = _mm256_unpackhi_ps(row[i], row[i + 1]);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 8; i += 4) {   // quads[i + e]: element e of each 128-bit lane, of rows i .. i + 3
+      quads[i] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0x44);
+      quads[i + 1] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0xee);
+      quads[i + 2] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0x44);
+      quads[i + 3] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0xee);
+    }
+#pragma GCC unroll 4
+    for (int e = 0; e < 4; ++e) {
+      Store(to + e * stride, _mm256_permute2f128_ps(quads[e], quads[e + 4], 0x20));
+      Store(to + (e + 4) * stride, _mm256_permute2f128_ps(quads[e], quads[e + 4], 0x31));
+    }
+  }
 
  private:
   static SWITCHYARD_INLINE __m256i Mask(int64_t n) {

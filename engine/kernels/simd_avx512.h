@@ -69,8 +69,39 @@ struct SimdAvx512 {
   static SWITCHYARD_INLINE F PairHigh(const uint16_t* p) {
     return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
   }
+  // to[i * stride .. + kLanes) = element i of each row.
+  static SWITCHYARD_INLINE void StoreTransposed(const F (&row)[16], float* to, int64_t stride) {
+    F pairs[16], quads[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i += 2) {
+      pairs[i] = _mm512_unpacklo_ps(row[i], row[i + 1]);
+      pairs[i + 1] = _mm512_unpackhi_ps(row[i], row[i + 1]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i += 4) {   // quads[i + e]: element e of each 128-bit lane, of rows i .. i + 3
+      quads[i] = Halves<false>(pairs[i], pairs[i + 2]);
+      quads[i + 1] = Halves<true>(pairs[i], pairs[i + 2]);
+      quads[i + 2] = Halves<false>(pairs[i + 1], pairs[i + 3]);
+      quads[i + 3] = Halves<true>(pairs[i + 1], pairs[i + 3]);
+    }
+#pragma GCC unroll 4
+    for (int e = 0; e < 4; ++e) {
+      const F even_low = _mm512_shuffle_f32x4(quads[e], quads[e + 4], 0x88), odd_low = _mm512_shuffle_f32x4(quads[e], quads[e + 4], 0xdd);
+      const F even_high = _mm512_shuffle_f32x4(quads[e + 8], quads[e + 12], 0x88), odd_high = _mm512_shuffle_f32x4(quads[e + 8], quads[e + 12], 0xdd);
+      Store(to + e * stride, _mm512_shuffle_f32x4(even_low, even_high, 0x88));
+      Store(to + (e + 4) * stride, _mm512_shuffle_f32x4(odd_low, odd_high, 0x88));
+      Store(to + (e + 8) * stride, _mm512_shuffle_f32x4(even_low, even_high, 0xdd));
+      Store(to + (e + 12) * stride, _mm512_shuffle_f32x4(odd_low, odd_high, 0xdd));
+    }
+  }
 
  private:
+  // The first or the second 64 bits of each 128, of a and b in turn.
+  template <bool kSecond>
+  static SWITCHYARD_INLINE F Halves(F a, F b) {
+    const __m512d x = _mm512_castps_pd(a), y = _mm512_castps_pd(b);
+    return _mm512_castpd_ps(kSecond ? _mm512_unpackhi_pd(x, y) : _mm512_unpacklo_pd(x, y));
+  }
   static SWITCHYARD_INLINE __mmask16 Mask(int64_t n) { return static_cast<__mmask16>((1u << n) - 1u); }
   static SWITCHYARD_INLINE F Widen(__m256i v) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(v), 16)); }
   static SWITCHYARD_INLINE __m256i Narrow(F v) {

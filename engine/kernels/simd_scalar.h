@@ -48,6 +48,7 @@ struct SimdScalar {
   }
   static SWITCHYARD_INLINE F PairLow(const uint16_t* p) { return FromBits(static_cast<uint32_t>(p[0]) << 16); }
   static SWITCHYARD_INLINE F PairHigh(const uint16_t* p) { return FromBits(static_cast<uint32_t>(p[1]) << 16); }
+  static SWITCHYARD_INLINE void StoreTransposed(const F (&row)[1], float* to, int64_t) { *to = row[0]; }
 
  private:
   static SWITCHYARD_INLINE uint32_t Bits(float v) { return __builtin_bit_cast(uint32_t, v); }
