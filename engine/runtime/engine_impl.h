@@ -17,8 +17,8 @@
 
 namespace switchyard {
 
-// Thread-safe as Engine. Submitters and the engine thread meet only in the inbox, under one mutex that is never held over a step, a callback
-// or a validation.
+// Thread-safe as Engine. Submitters and the engine thread meet only in the inbox, under one mutex that is never held over a step, a
+// callback or a validation.
 class EngineImpl final : public Engine {
  public:
   // `options.clock` is set; the options were checked.
@@ -64,7 +64,7 @@ class EngineImpl final : public Engine {
   // Own synchronisation.
   std::atomic<TaskId> next_id_{1};
   RouteTotals route_totals_;
-  std::mutex stop_mutex_;                       // held while joining, so that two Stop calls are both complete when they return
+  std::mutex stop_mutex_;  // held while joining, so that two Stop calls are both complete when they return
 
   // Used only on the engine thread.
   Scheduler scheduler_;
@@ -75,12 +75,12 @@ class EngineImpl final : public Engine {
   // Guarded by mutex_.
   Phase phase_ = Phase::kAccepting;
   std::vector<std::unique_ptr<TaskState>> inbox_;
-  std::unordered_set<TaskId> active_;           // accepted and not ended
-  std::unordered_set<TaskId> cancelled_;        // a subset of active_, so it is bounded too
-  size_t scheduler_waiting_ = 0;                // tasks in the scheduler's queue
+  std::unordered_set<TaskId> active_;     // accepted and not ended
+  std::unordered_set<TaskId> cancelled_;  // a subset of active_, so it is bounded too
+  size_t scheduler_waiting_ = 0;          // tasks in the scheduler's queue
   EngineStats stats_;
 
-  std::thread thread_;                          // last: it uses all of the above
+  std::thread thread_;  // last: it uses all of the above
 };
 
 }  // namespace switchyard

@@ -37,16 +37,16 @@ class GenerateState final : public TaskState {
 
   const std::unique_ptr<GenerateTask> task_;
   const std::shared_ptr<GenerateSink> sink_;
-  const std::unordered_set<TokenId> stop_tokens_;   // the model's own included
+  const std::unordered_set<TokenId> stop_tokens_;  // the model's own included
   Sampler sampler_;
-  std::vector<TokenId> tokens_;                     // prompt, then generated
+  std::vector<TokenId> tokens_;  // prompt, then generated
   std::optional<KvSequence> sequence_;
   GenerateResult result_;
 
   // Of the step being planned.
   int32_t planned_rows_ = 0;
   int32_t segment_ = -1;
-  int32_t logits_ = -1;                             // -1: the prompt is not finished by this step
+  int32_t logits_ = -1;  // -1: the prompt is not finished by this step
   int32_t top_logprobs_ = -1;
 };
 

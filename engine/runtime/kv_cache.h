@@ -36,7 +36,7 @@ class KvCache {
   const int32_t block_tokens_;
   KvBlockPool pool_;
   PrefixTree tree_;
-  int32_t promised_ = 0;            // blocks reserved by leases and not yet taken
+  int32_t promised_ = 0;  // blocks reserved by leases and not yet taken
 };
 
 // What one task may hold. A task reserves its worst case before its first row and can then always go on: no preemption, no deadlock.
@@ -66,7 +66,7 @@ class KvLease {
 
  private:
   KvCache* const cache_;
-  int32_t reserved_ = 0;            // 0 until TryReserve succeeds
+  int32_t reserved_ = 0;  // 0 until TryReserve succeeds
   int32_t held_ = 0;
 };
 

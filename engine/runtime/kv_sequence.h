@@ -17,8 +17,8 @@ namespace switchyard {
 class KvSequence {
  public:
   struct Options {
-    const std::string* key = nullptr;     // of the prefix tree; must outlive the sequence. null: neither looks up nor publishes
-    int32_t lookup_tokens = 0;            // only this many leading tokens may come from the tree: rows asked for must be computed
+    const std::string* key = nullptr;  // of the prefix tree; must outlive the sequence. null: neither looks up nor publishes
+    int32_t lookup_tokens = 0;         // only this many leading tokens may come from the tree: rows asked for must be computed
   };
   KvSequence(KvLease* lease, Options options) : lease_(lease), options_(options) {}
   ~KvSequence() { Release(); }
@@ -47,8 +47,8 @@ class KvSequence {
   KvLease* const lease_;
   const Options options_;
   std::vector<int32_t> blocks_;
-  std::vector<int32_t> slots_;            // blocks_.size() * block_tokens
-  size_t published_ = 0;                  // leading blocks that are nodes of the tree
+  std::vector<int32_t> slots_;  // blocks_.size() * block_tokens
+  size_t published_ = 0;        // leading blocks that are nodes of the tree
   int32_t length_ = 0;
 };
 

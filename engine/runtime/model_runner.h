@@ -16,32 +16,32 @@
 namespace switchyard {
 
 using TokenId = int32_t;
-using ExpertIndex = int16_t;                    // position in SnapshotInfo::experts
-inline constexpr ExpertIndex kNoExpert = -1;    // an unused slot: its weight stays with the base block
+using ExpertIndex = int16_t;                  // position in SnapshotInfo::experts
+inline constexpr ExpertIndex kNoExpert = -1;  // an unused slot: its weight stays with the base block
 
 // What one snapshot is, for replies, validation and cache keys. Immutable.
 struct SnapshotInfo {
-  std::string base_name;                 // for people
-  std::string base_generation;           // content hash, hex
-  std::string router_name;               // "" when the snapshot has no router
-  std::string router_kind;               // "dense2moe_mlp", "linear", ""
-  std::string router_generation;         // content hash, hex; "" without router
-  std::string generation;                // hash of base + ordered experts + router + policy: the cache key
+  std::string base_name;          // for people
+  std::string base_generation;    // content hash, hex
+  std::string router_name;        // "" when the snapshot has no router
+  std::string router_kind;        // "dense2moe_mlp", "linear", ""
+  std::string router_generation;  // content hash, hex; "" without router
+  std::string generation;         // hash of base + ordered experts + router + policy: the cache key
   struct Expert {
     std::string name;
-    std::string generation;              // content hash, hex; "zero" for the zero expert
+    std::string generation;  // content hash, hex; "zero" for the zero expert
     bool is_zero = false;
-    int max_rank = 0;                    // 0 for the zero expert
-    int64_t bytes = 0;                   // resident bytes
+    int max_rank = 0;   // 0 for the zero expert
+    int64_t bytes = 0;  // resident bytes
   };
-  std::vector<Expert> experts;           // the order routers were trained with; the zero expert is one of them, or absent
+  std::vector<Expert> experts;  // the order routers were trained with; the zero expert is one of them, or absent
   int num_layers = 0;
-  int top_k = 0;                         // slots of the learned router; 0 without router
+  int top_k = 0;  // slots of the learned router; 0 without router
   int hidden_size = 0;
-  int vocab_size = 0;                    // rows of the vocabulary projection
-  int max_positions = 0;                 // longest sequence, prompt and answer together, tokens
+  int vocab_size = 0;     // rows of the vocabulary projection
+  int max_positions = 0;  // longest sequence, prompt and answer together, tokens
   std::optional<TokenId> bos_token;
-  std::vector<TokenId> eos_tokens;       // any of these ends a generation
+  std::vector<TokenId> eos_tokens;  // any of these ends a generation
 };
 
 // How the tokens of one request choose experts.
@@ -55,26 +55,26 @@ struct RoutingPolicy {
   };
   Mode mode = Mode::kLearned;
   ExpertIndex forced = kNoExpert;
-  std::vector<float> mixture{};                // [E]; entries >= 0, sum <= 1 + 1e-6
-  std::vector<bool> masked{};                  // [E] or empty: logits of these become -inf before the softmax (kLearned)
+  std::vector<float> mixture{};  // [E]; entries >= 0, sum <= 1 + 1e-6
+  std::vector<bool> masked{};    // [E] or empty: logits of these become -inf before the softmax (kLearned)
   // kReplay: routes of positions 0..P-1, [P][L][k]; positions past P are refused at submission.
   int replay_k = 0;
-  std::vector<ExpertIndex> replay_experts{};   // [P * L * k]
-  std::vector<float> replay_weights{};         // [P * L * k]
+  std::vector<ExpertIndex> replay_experts{};  // [P * L * k]
+  std::vector<float> replay_weights{};        // [P * L * k]
   // Text that differs whenever two policies may route differently; part of the prefix tree's key. Replay is never cached.
   std::string CacheKey() const;
 };
 
-// A run of new tokens of one sequence. Rows [begin, end) of the step belong to it. `slots` holds the KV slot of every position the run sees,
-// 0 .. P-1, its own new tokens last; so row `begin + i` has position P - (end - begin) + i and attends to slots[0 .. that position].
+// A run of new tokens of one sequence. Rows [begin, end) of the step belong to it. `slots` holds the KV slot of every position the run
+// sees, 0 .. P-1, its own new tokens last; so row `begin + i` has position P - (end - begin) + i and attends to slots[0 .. that position].
 // Branches of one question list the context's slots first and their own after: that is the tree mask, and the context is computed once,
 // also when context and branches are rows of the same step (a layer writes all keys and values before any row attends).
 struct Segment {
   int32_t begin = 0;
   int32_t end = 0;
-  std::span<const int32_t> slots;               // borrowed for the call
-  const RoutingPolicy* policy = nullptr;        // borrowed for the call, never null
-  bool record_routes = false;                   // fill StepResult::routes for these rows
+  std::span<const int32_t> slots;         // borrowed for the call
+  const RoutingPolicy* policy = nullptr;  // borrowed for the call, never null
+  bool record_routes = false;             // fill StepResult::routes for these rows
 };
 
 // The log-probability of `target` after row `row`.
@@ -103,8 +103,8 @@ class Snapshot {
 // One step over T rows: tokens of many requests end to end. All segments run on the same snapshot.
 struct Step {
   std::shared_ptr<const Snapshot> snapshot;
-  std::vector<TokenId> tokens;                  // [T]
-  std::vector<Segment> segments;                // in row order, disjoint, covering [0, T)
+  std::vector<TokenId> tokens;    // [T]
+  std::vector<Segment> segments;  // in row order, disjoint, covering [0, T)
   std::vector<LogitsQuery> logits;
   std::vector<LogProbQuery> logprobs;
   std::vector<TopLogProbsQuery> top_logprobs;
@@ -112,7 +112,7 @@ struct Step {
 
 struct TokenLogProb {
   TokenId token = 0;
-  float logprob = 0;                            // natural log, over the whole vocabulary, temperature 1
+  float logprob = 0;  // natural log, over the whole vocabulary, temperature 1
 };
 
 // Routes of the rows of one segment, [rows][L][k], slot order = descending selection score.
@@ -120,38 +120,38 @@ struct RouteTrace {
   int32_t rows = 0;
   int32_t layers = 0;
   int32_t k = 0;
-  std::vector<ExpertIndex> experts;             // kNoExpert for an unused slot
+  std::vector<ExpertIndex> experts;  // kNoExpert for an unused slot
   std::vector<float> weights;
-  std::vector<float> margin;                    // [rows][L] selection score of the last chosen minus the first refused; +inf when none is refused
-  std::vector<float> entropy;                   // [rows][L] nats over all experts after masking; NaN where the policy has no distribution
+  std::vector<float> margin;   // [rows][L] selection score of the last chosen minus the first refused; +inf when none is refused
+  std::vector<float> entropy;  // [rows][L] nats over all experts after masking; NaN where the policy has no distribution
 };
 
 // Sums over all rows of the step, for metrics. Index layer * E + expert.
 struct RouteCounts {
-  std::vector<uint64_t> tokens;                 // [L * E] rows whose selected set holds the expert
-  std::vector<double> weight;                   // [L * E] their weights
-  std::vector<double> entropy_sum;              // [L] nats, over rows with a distribution
-  std::vector<uint64_t> entropy_rows;           // [L]
-  std::vector<double> base_mass;                // [L] sum over rows of 1 - (weight on experts other than zero)
-  std::vector<uint64_t> rows;                   // [L]
+  std::vector<uint64_t> tokens;        // [L * E] rows whose selected set holds the expert
+  std::vector<double> weight;          // [L * E] their weights
+  std::vector<double> entropy_sum;     // [L] nats, over rows with a distribution
+  std::vector<uint64_t> entropy_rows;  // [L]
+  std::vector<double> base_mass;       // [L] sum over rows of 1 - (weight on experts other than zero)
+  std::vector<uint64_t> rows;          // [L]
 };
 
 struct StepResult {
-  std::vector<std::vector<float>> logits;       // one [V] per LogitsQuery
+  std::vector<std::vector<float>> logits;  // one [V] per LogitsQuery
   struct LogProb {
     float logprob = 0;
-    bool is_argmax = false;                     // target is the most likely token (lowest id on ties)
+    bool is_argmax = false;  // target is the most likely token (lowest id on ties)
   };
-  std::vector<LogProb> logprobs;                // one per LogProbQuery
+  std::vector<LogProb> logprobs;                        // one per LogProbQuery
   std::vector<std::vector<TokenLogProb>> top_logprobs;  // one per TopLogProbsQuery, most likely first
-  std::vector<RouteTrace> routes;               // one per segment; empty where record_routes is false
+  std::vector<RouteTrace> routes;                       // one per segment; empty where record_routes is false
   RouteCounts counts;
 };
 
 struct KvGeometry {
-  int32_t block_tokens = 16;                    // slots of one block; block b holds slots [b * block_tokens, (b + 1) * block_tokens)
+  int32_t block_tokens = 16;  // slots of one block; block b holds slots [b * block_tokens, (b + 1) * block_tokens)
   int32_t num_blocks = 0;
-  int64_t bytes_per_token = 0;                  // keys and values of all layers
+  int64_t bytes_per_token = 0;  // keys and values of all layers
 };
 
 // Used only on the engine thread, but for snapshot(), which is thread-safe.

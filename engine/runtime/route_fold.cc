@@ -50,7 +50,8 @@ Status AppendTrace(const RouteTrace& tail, RouteTrace* trace) {
     return OkStatus();
   }
   if (trace->layers != tail.layers || trace->k != tail.k) {
-    return Internal("routes of one request changed shape from %d layers x %d slots to %d x %d", trace->layers, trace->k, tail.layers, tail.k);
+    return Internal("routes of one request changed shape from %d layers x %d slots to %d x %d", trace->layers, trace->k, tail.layers,
+                    tail.k);
   }
   trace->rows += tail.rows;
   Append(tail.experts, &trace->experts);

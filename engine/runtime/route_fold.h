@@ -18,14 +18,14 @@ class RouteTotals {
 
  private:
   mutable std::mutex mutex_;
-  RouteCounts totals_;   // guarded by mutex_
+  RouteCounts totals_;  // guarded by mutex_
 };
 
 // Puts `tail`'s rows after `trace`'s. INTERNAL when both have rows and their layers or slots differ.
 Status AppendTrace(const RouteTrace& tail, RouteTrace* trace);
 
-// What the runner would have counted for exactly these rows. The runner counts whole steps, so one task's counts exist only where its routes
-// were recorded.
+// What the runner would have counted for exactly these rows. The runner counts whole steps, so one task's counts exist only where its
+// routes were recorded.
 RouteCounts CountTrace(const RouteTrace& trace, const SnapshotInfo& info);
 
 }  // namespace switchyard

@@ -17,9 +17,7 @@ RouteState::RouteState(TaskTicket ticket, std::unique_ptr<RouteTask> task, Route
   result_.snapshot = ticket_.snapshot;
 }
 
-void RouteState::OpenSequences(KvLease* lease) {
-  sequence_.emplace(lease, KvSequence::Options{.key = publish_key(), .lookup_tokens = 0});
-}
+void RouteState::OpenSequences(KvLease* lease) { sequence_.emplace(lease, KvSequence::Options{.key = publish_key(), .lookup_tokens = 0}); }
 
 StatusOr<int32_t> RouteState::Plan(int32_t budget, StepPlan* plan) {
   planned_rows_ = std::min(static_cast<int32_t>(task_->tokens.size()) - sequence_->length(), budget);

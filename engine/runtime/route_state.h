@@ -32,7 +32,7 @@ class RouteState final : public TaskState {
   const RouteDone done_;
   std::optional<KvSequence> sequence_;
   RouteResult result_;
-  int32_t planned_rows_ = 0;   // of the step being planned
+  int32_t planned_rows_ = 0;  // of the step being planned
   int32_t segment_ = -1;
 };
 

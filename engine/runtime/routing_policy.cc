@@ -13,7 +13,8 @@ constexpr double kWeightSumSlack = 1e-6;
 Status ValidateLearned(const RoutingPolicy& policy, const SnapshotInfo& info) {
   if (info.router_kind.empty()) return InvalidArgument("routing: learned routing was asked for, but the served model has no router");
   if (!policy.masked.empty() && policy.masked.size() != info.experts.size()) {
-    return InvalidArgument("routing: the mask has %d entries, expected one for each of %d experts", policy.masked.size(), info.experts.size());
+    return InvalidArgument("routing: the mask has %d entries, expected one for each of %d experts", policy.masked.size(),
+                           info.experts.size());
   }
   return OkStatus();
 }
@@ -35,7 +36,8 @@ Status ValidateMixture(const RoutingPolicy& policy, const SnapshotInfo& info) {
   return OkStatus();
 }
 
-// Slots of one token in one layer: known experts, none twice, finite weights. The sum may pass 1: routers that weight every choice with one do.
+// Slots of one token in one layer: known experts, none twice, finite weights. The sum may pass 1: routers that weight every choice with one
+// do.
 Status ValidateReplaySlots(const RoutingPolicy& policy, const SnapshotInfo& info, size_t begin) {
   const size_t k = policy.replay_k;
   const auto where = [&] { return absl::StrFormat("token %d, layer %d", begin / k / info.num_layers, begin / k % info.num_layers); };
@@ -68,7 +70,8 @@ Status ValidateReplay(const RoutingPolicy& policy, const SnapshotInfo& info, int
   }
   const int64_t recorded = static_cast<int64_t>(policy.replay_experts.size() / per_token);
   if (recorded < positions) {
-    return InvalidArgument("routing: replayed routes cover %d tokens, expected the %d tokens this request may compute", recorded, positions);
+    return InvalidArgument("routing: replayed routes cover %d tokens, expected the %d tokens this request may compute", recorded,
+                           positions);
   }
   for (size_t begin = 0; begin < policy.replay_experts.size(); begin += policy.replay_k) {
     RETURN_IF_ERROR(ValidateReplaySlots(policy, info, begin));
@@ -94,26 +97,35 @@ std::string MixtureKey(const std::vector<float>& mixture) {
 
 std::string RoutingPolicy::CacheKey() const {
   switch (mode) {
-    case Mode::kLearned: return LearnedKey(masked);
-    case Mode::kBaseOnly: return "base";
-    case Mode::kForced: return absl::StrFormat("forced;%d", forced);
-    case Mode::kMixture: return MixtureKey(mixture);
-    case Mode::kReplay: return "replay";
+    case Mode::kLearned:
+      return LearnedKey(masked);
+    case Mode::kBaseOnly:
+      return "base";
+    case Mode::kForced:
+      return absl::StrFormat("forced;%d", forced);
+    case Mode::kMixture:
+      return MixtureKey(mixture);
+    case Mode::kReplay:
+      return "replay";
   }
   return "unknown";
 }
 
 Status ValidatePolicy(const RoutingPolicy& policy, const SnapshotInfo& info, int64_t positions) {
   switch (policy.mode) {
-    case RoutingPolicy::Mode::kLearned: return ValidateLearned(policy, info);
-    case RoutingPolicy::Mode::kBaseOnly: return OkStatus();
+    case RoutingPolicy::Mode::kLearned:
+      return ValidateLearned(policy, info);
+    case RoutingPolicy::Mode::kBaseOnly:
+      return OkStatus();
     case RoutingPolicy::Mode::kForced:
       if (policy.forced < 0 || policy.forced >= static_cast<int>(info.experts.size())) {
         return InvalidArgument("routing: forced expert %d does not exist, the model has %d", policy.forced, info.experts.size());
       }
       return OkStatus();
-    case RoutingPolicy::Mode::kMixture: return ValidateMixture(policy, info);
-    case RoutingPolicy::Mode::kReplay: return ValidateReplay(policy, info, positions);
+    case RoutingPolicy::Mode::kMixture:
+      return ValidateMixture(policy, info);
+    case RoutingPolicy::Mode::kReplay:
+      return ValidateReplay(policy, info, positions);
   }
   return InvalidArgument("routing: mode %d is unknown", static_cast<int>(policy.mode));
 }

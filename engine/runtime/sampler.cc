@@ -117,7 +117,9 @@ void Sampler::KeepTopP() {
   if (params_.top_p >= 1) return;
   double total = 0;
   for (const Candidate& c : candidates_) total += std::exp(static_cast<double>(c.logit));
-  const auto more_likely = [](const Candidate& a, const Candidate& b) { return a.logit != b.logit ? a.logit > b.logit : a.token < b.token; };
+  const auto more_likely = [](const Candidate& a, const Candidate& b) {
+    return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
+  };
   // The head is sorted in growing pieces: a vocabulary is long and the set usually short.
   double cumulative = 0;
   size_t sorted = 0;
@@ -144,8 +146,9 @@ void Sampler::KeepMinP() {
 }
 
 TokenId Sampler::Draw(int64_t position) {
-  // In the order of token ids, whatever order the filters left.
-  std::sort(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) { return a.token < b.token; });
+  // In the order of token ids, whatever order the filters left. Without filters that is the order they are in, and there are many.
+  const auto lower_id = [](const Candidate& a, const Candidate& b) { return a.token < b.token; };
+  if (!std::is_sorted(candidates_.begin(), candidates_.end(), lower_id)) std::sort(candidates_.begin(), candidates_.end(), lower_id);
   double total = 0;
   for (const Candidate& c : candidates_) total += std::exp(static_cast<double>(c.logit));
   const double target = CounterUniform(params_.seed, static_cast<uint64_t>(position)) * total;

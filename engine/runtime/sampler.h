@@ -40,10 +40,10 @@ class Sampler {
   TokenId Draw(int64_t position);
 
   const SamplingParams params_;
-  std::vector<bool> seen_;              // by token id; empty when there is no penalty
-  std::vector<TokenId> seen_tokens_;    // each once
-  std::vector<float> penalised_;        // scratch
-  std::vector<Candidate> candidates_;   // scratch
+  std::vector<bool> seen_;             // by token id; empty when there is no penalty
+  std::vector<TokenId> seen_tokens_;   // each once
+  std::vector<float> penalised_;       // scratch
+  std::vector<Candidate> candidates_;  // scratch
 };
 
 // Log-probability of `token` at temperature 1 over the whole vocabulary.

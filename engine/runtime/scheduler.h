@@ -21,16 +21,17 @@ namespace switchyard {
 // A task that has ended and holds no KV any more; its callback is still to be called.
 struct EndedTask {
   std::unique_ptr<TaskState> task;
-  Status status;                       // OK: Complete(); else Fail(status)
+  Status status;  // OK: Complete(); else Fail(status)
 };
 
 // Used only on the engine thread. Calls no callback but GenerateSink::OnToken.
 //
-// Waiting tasks are admitted strictly in order: the first one whose worst case does not fit holds the others back, so none starves. An admitted
-// task is never preempted; its reservation makes every later block certain, so there is no deadlock.
+// Waiting tasks are admitted strictly in order: the first one whose worst case does not fit holds the others back, so none starves. An
+// admitted task is never preempted; its reservation makes every later block certain, so there is no deadlock.
 //
-// A step holds tasks of one snapshot; snapshots take turns. Within a step generations put in their next row first, then prompts and scores their
-// rows, oldest task first. A quarter of the step is kept for the latter when any waits, and generations that did not fit go first next time.
+// A step holds tasks of one snapshot; snapshots take turns. Within a step generations put in their next row first, then prompts and scores
+// their rows, oldest task first. A quarter of the step is kept for the latter when any waits, and generations that did not fit go first
+// next time.
 class Scheduler {
  public:
   // `runner` and `clock` must outlive the scheduler.
@@ -55,10 +56,10 @@ class Scheduler {
   struct Running {
     std::unique_ptr<TaskState> task;
     uint64_t last_step = 0;
-    bool in_step = false;              // has rows in the step being run
-    TaskUsage counted;                 // what of its usage is in stats_ already
+    bool in_step = false;  // has rows in the step being run
+    TaskUsage counted;     // what of its usage is in stats_ already
     uint64_t counted_scores = 0;
-    Status failure;                    // why it has to end
+    Status failure;  // why it has to end
     bool complete = false;
   };
 
@@ -78,10 +79,10 @@ class Scheduler {
   const Clock* const clock_;
   KvCache cache_;
   std::deque<std::unique_ptr<TaskState>> waiting_;
-  std::vector<Running> running_;       // in order of admission
-  std::map<const Snapshot*, uint64_t> turns_;   // last step of each running snapshot
+  std::vector<Running> running_;               // in order of admission
+  std::map<const Snapshot*, uint64_t> turns_;  // last step of each running snapshot
   uint64_t step_number_ = 0;
-  EngineStats stats_;                  // the counters; gauges are filled by stats()
+  EngineStats stats_;  // the counters; gauges are filled by stats()
 };
 
 }  // namespace switchyard

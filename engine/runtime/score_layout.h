@@ -8,17 +8,17 @@
 
 namespace switchyard {
 
-// The log-probability of tokens[p + 1] comes from row p, so an item of n tokens needs rows 0 .. n - 2. The trunk is the longest common prefix of
-// those rows; an item whose rows all lie in it adds none of its own.
+// The log-probability of tokens[p + 1] comes from row p, so an item of n tokens needs rows 0 .. n - 2. The trunk is the longest common
+// prefix of those rows; an item whose rows all lie in it adds none of its own.
 struct ScoreGroupLayout {
   int32_t trunk_rows = 0;
-  int32_t first_asked_row = 0;         // no row before it is asked for a log-probability
-  std::vector<int32_t> branch_rows;    // per item: rows after the trunk
+  int32_t first_asked_row = 0;       // no row before it is asked for a log-probability
+  std::vector<int32_t> branch_rows;  // per item: rows after the trunk
 };
 
 struct ScoreLayout {
   std::vector<ScoreGroupLayout> groups;
-  int64_t prompt_tokens = 0;           // a shared context counted once
+  int64_t prompt_tokens = 0;  // a shared context counted once
 };
 
 // REQUIRES: every group has items, and 1 <= score_from < tokens.size() in each. Without `share_context` trunks are empty.

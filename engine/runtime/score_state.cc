@@ -39,7 +39,8 @@ void ScoreState::OpenSequences(KvLease* lease) {
     groups_[g].branches = std::vector<Run>(layout.branch_rows.size());
     groups_[g].open_branches = std::count_if(layout.branch_rows.begin(), layout.branch_rows.end(), [](int32_t rows) { return rows > 0; });
     groups_[g].trunk.sequence.emplace(
-        lease, KvSequence::Options{.key = publish_key(), .lookup_tokens = LookupLimit(std::min(layout.trunk_rows, layout.first_asked_row))});
+        lease,
+        KvSequence::Options{.key = publish_key(), .lookup_tokens = LookupLimit(std::min(layout.trunk_rows, layout.first_asked_row))});
     usage_.cached_tokens += groups_[g].trunk.sequence->TakeCached(task_->groups[g].front().tokens);
   }
 }

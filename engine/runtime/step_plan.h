@@ -34,7 +34,7 @@ class StepPlan {
 
  private:
   Step step_;
-  std::deque<std::vector<int32_t>> joined_slots_;   // of branches; a deque, so that spans into it stay valid
+  std::deque<std::vector<int32_t>> joined_slots_;  // of branches; a deque, so that spans into it stay valid
 };
 
 }  // namespace switchyard

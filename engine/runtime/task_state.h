@@ -18,9 +18,9 @@ namespace switchyard {
 // What a task gets when it is accepted.
 struct TaskTicket {
   TaskId id = 0;
-  std::shared_ptr<const Snapshot> snapshot;   // leased until the task has ended
+  std::shared_ptr<const Snapshot> snapshot;  // leased until the task has ended
   SteadyTime submitted;
-  bool prefix_cache = true;                   // EngineOptions::prefix_cache
+  bool prefix_cache = true;  // EngineOptions::prefix_cache
 };
 
 //   waiting --Admit--> running --(Plan, step, Apply)*--> complete --ReleaseKv, Complete--> gone
@@ -79,7 +79,7 @@ class TaskState {
   uint64_t scored_tokens_ = 0;
 
  private:
-  const std::string cache_key_;               // empty: this task stays out of the tree
+  const std::string cache_key_;  // empty: this task stays out of the tree
   std::unique_ptr<KvLease> lease_;
   SteadyTime first_step_ = SteadyTime::max();
   bool has_first_result_ = false;

@@ -9,6 +9,9 @@
 namespace switchyard {
 namespace {
 
+// Of all groups together; far above what a question has, and a bound on the memory one task can make the engine hold.
+constexpr size_t kMaxScoreItems = 4096;
+
 Status ValidateTokens(std::string_view what, const std::vector<TokenId>& tokens, const SnapshotInfo& info) {
   for (size_t i = 0; i < tokens.size(); ++i) {
     if (tokens[i] < 0 || tokens[i] >= info.vocab_size) {
@@ -72,6 +75,9 @@ Status ValidateRoute(const RouteTask& task, const SnapshotInfo& info, const KvGe
 
 StatusOr<ScoreLayout> ValidateScore(const ScoreTask& task, const SnapshotInfo& info, const KvGeometry& geometry) {
   if (task.groups.empty()) return InvalidArgument("nothing to score: no groups");
+  size_t items = 0;
+  for (const auto& group : task.groups) items += group.size();
+  if (items > kMaxScoreItems) return InvalidArgument("%d items to score, expected at most %d", items, kMaxScoreItems);
   int64_t positions = 0;
   for (size_t g = 0; g < task.groups.size(); ++g) {
     if (task.groups[g].empty()) return InvalidArgument("nothing to score: group %d has no items", g);

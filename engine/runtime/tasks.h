@@ -15,7 +15,8 @@ namespace switchyard {
 
 using SteadyTime = std::chrono::steady_clock::time_point;
 
-// Sampling settings, applied in this order: repetition penalty, temperature, top-k, top-p, min-p. temperature 0 is greedy (lowest id on ties).
+// Sampling settings, applied in this order: repetition penalty, temperature, top-k, top-p, min-p. temperature 0 is greedy: the lowest id of
+// the most likely.
 struct SamplingParams {
   float temperature = 0.0f;         // >= 0
   int32_t top_k = 0;                // 0: off
@@ -29,44 +30,46 @@ struct SamplingParams {
 struct TaskCommon {
   RoutingPolicy policy;
   SteadyTime deadline = SteadyTime::max();
-  bool record_routes = false;       // keep a RouteTrace; such a task computes every token itself (no prefix hits), so that no route is missing
+  bool record_routes = false;  // keep a RouteTrace; such a task computes every token itself (no prefix hits), so that no route is missing
 };
 
 struct Timings {
-  double queue_ms = 0;              // submission to first step
-  double prefill_ms = 0;            // first step to first result
+  double queue_ms = 0;    // submission to first step
+  double prefill_ms = 0;  // first step to first result
   double total_ms = 0;
 };
 
 struct TaskUsage {
-  int64_t prompt_tokens = 0;
-  int64_t cached_tokens = 0;        // prompt tokens taken from the prefix tree
-  int64_t computed_tokens = 0;      // rows this task put through the model
+  int64_t prompt_tokens = 0;    // what was sent; a context shared by the items of a group counts once
+  int64_t cached_tokens = 0;    // prompt tokens taken from the prefix tree
+  int64_t computed_tokens = 0;  // rows this task put through the model
   int64_t generated_tokens = 0;
   Timings timings;
 };
 
-// Layer-by-expert sums over the rows this task computed, plus (if recorded) the full trace.
+// The routes of the rows this task computed, with record_routes; empty without. The runner counts whole steps, many tasks together, so one
+// task's sums are taken from its own trace. A row is a token that went through the model: the last token of an answer or of a scored item
+// did not.
 struct RouteSummary {
-  RouteCounts counts;               // empty vectors when record_routes was off
-  RouteTrace trace;                 // rows in token order
+  RouteCounts counts;  // of `trace`
+  RouteTrace trace;    // rows in token order
 };
 
 enum class FinishReason { kStopToken, kStopString, kLength, kCancelled };
 
 struct GenerateTask : TaskCommon {
-  std::vector<TokenId> prompt;      // >= 1 token
+  std::vector<TokenId> prompt;  // >= 1 token
   SamplingParams sampling;
-  int32_t max_new_tokens = 256;     // >= 1; prompt + max_new_tokens must fit the model's positions
-  std::vector<TokenId> stop_tokens; // besides the model's own eos, unless ignore_eos
+  int32_t max_new_tokens = 256;      // >= 1; prompt + max_new_tokens must fit the model's positions
+  std::vector<TokenId> stop_tokens;  // besides the model's own eos, unless ignore_eos
   bool ignore_eos = false;
-  int32_t top_logprobs = -1;        // -1: none; 0: the chosen token's; n: also the n most likely
+  int32_t top_logprobs = -1;  // -1: none; 0: the chosen token's; n: also the n most likely
 };
 
 struct GeneratedToken {
   TokenId token = 0;
-  bool is_stop = false;             // an eos or stop token: not part of the text
-  float logprob = 0;                // when asked for
+  bool is_stop = false;  // an eos or stop token: not part of the text
+  float logprob = 0;     // when asked for
   std::vector<TokenLogProb> top;
 };
 
@@ -77,8 +80,8 @@ struct GenerateResult {
   std::shared_ptr<const Snapshot> snapshot;
 };
 
-// Called on the engine thread; must not block. OnToken returning false ends the generation with kStopString (the caller found a stop string).
-// Exactly one OnDone, always last.
+// Called on the engine thread; must not block. OnToken returning false ends the generation with kStopString (the caller found a stop
+// string). Exactly one OnDone, always last.
 class GenerateSink {
  public:
   virtual ~GenerateSink() = default;
@@ -95,24 +98,24 @@ struct ScoreItem {
 // Items of one group share a context: their longest common prefix is computed once. PMI's unconditional rows form a second group.
 struct ScoreTask : TaskCommon {
   std::vector<std::vector<ScoreItem>> groups;
-  bool share_context = true;        // false: recompute the context for every item (the benchmark's baseline)
+  bool share_context = true;  // false: recompute the context for every item (the benchmark's baseline)
   bool use_prefix_cache = true;
 };
 
 struct ScoreItemResult {
-  std::vector<float> logprobs;      // one per scored token
-  bool is_greedy = true;            // every scored token is the most likely one
+  std::vector<float> logprobs;  // one per scored token
+  bool is_greedy = true;        // every scored token is the most likely one
 };
 
 struct ScoreResult {
   std::vector<std::vector<ScoreItemResult>> groups;
   TaskUsage usage;
-  RouteSummary routes;              // trace rows: per group the shared context, then each item's own rows
+  RouteSummary routes;  // trace rows: per group the shared context, then each item's own rows
   std::shared_ptr<const Snapshot> snapshot;
 };
 using ScoreDone = std::function<void(StatusOr<ScoreResult>)>;  // engine thread; must not block
 
-struct RouteTask : TaskCommon {     // record_routes is implied
+struct RouteTask : TaskCommon {  // record_routes is implied
   std::vector<TokenId> tokens;
 };
 struct RouteResult {

@@ -8,15 +8,15 @@
 namespace switchyard {
 
 // Over pairs of neighbouring tokens of one sequence. Chance level of the first: sum of squared load shares.
-std::optional<double> SequentialConsistency(const LayerTrace& trace);   // part of the pairs with the same best expert; absent without pairs
+std::optional<double> SequentialConsistency(const LayerTrace& trace);  // part of the pairs with the same best expert; absent without pairs
 // Mean Jaccard overlap of the selected sets; a pair of which both are empty is skipped. For k = 1 the same as the above.
 std::optional<double> TopKOverlap(const LayerTrace& trace);
 
 // Two routers over the same tokens with the same expert indices.
 struct Agreement {
-  std::optional<double> same_set;       // part of the tokens with the same selected set
-  std::optional<double> same_best;      // with the same best expert
-  std::optional<double> mean_jaccard;   // tokens where both select nothing are skipped
+  std::optional<double> same_set;      // part of the tokens with the same selected set
+  std::optional<double> same_best;     // with the same best expert
+  std::optional<double> mean_jaccard;  // tokens where both select nothing are skipped
 };
 // All absent for no tokens, or when the traces differ in length.
 Agreement CompareRoutes(const LayerTrace& a, const LayerTrace& b);

@@ -9,13 +9,13 @@
 namespace switchyard {
 
 struct LayerTrace {
-  static constexpr int16_t kUnused = -1;      // an empty slot
-  int32_t num_experts = 0;                    // n, the routable ones
-  int32_t k = 0;                              // slots a token, best first
-  std::span<const int16_t> experts;           // [T, k], no expert twice in a token
-  std::span<const float> weights;             // [T, k]
-  std::span<const int32_t> tokens;            // [T] token ids; needed by figures over the vocabulary
-  std::span<const int32_t> sequences;         // [T] which sequence a token belongs to; empty: all are one. Neighbours in it are consecutive rows
+  static constexpr int16_t kUnused = -1;  // an empty slot
+  int32_t num_experts = 0;                // n, the routable ones
+  int32_t k = 0;                          // slots a token, best first
+  std::span<const int16_t> experts;       // [T, k], no expert twice in a token
+  std::span<const float> weights;         // [T, k]
+  std::span<const int32_t> tokens;        // [T] token ids; needed by figures over the vocabulary
+  std::span<const int32_t> sequences;  // [T] which sequence a token belongs to; empty: all are one. Neighbours in it are consecutive rows
 
   int64_t rows() const { return k == 0 ? 0 : static_cast<int64_t>(experts.size()) / k; }
   std::span<const int16_t> chosen(int64_t row) const { return experts.subspan(row * k, k); }

@@ -18,17 +18,17 @@ std::vector<double> WithoutExpert(std::span<const double> counts, size_t expert)
 
 // Over E experts with mean count m; natural logarithms. All absent when nothing was counted or E is 0.
 struct LoadFigures {
-  std::vector<double> share;                 // c_e / sum; empty when absent
-  std::optional<double> entropy;             // [0, ln E]
-  std::optional<double> normalised_entropy;  // entropy / ln E; absent for one expert
-  std::optional<double> cv;                  // population standard deviation / m: [0, sqrt(E - 1)]
-  std::optional<double> cv_sample;           // with the sample's standard deviation; absent for one expert
-  std::optional<double> gini;                // [0, (E - 1) / E]
-  std::optional<double> min_max;             // min / max: 0 when an expert is idle
-  std::optional<double> collapse;            // part of the experts nobody selected; grows as the sample shrinks
-  std::optional<double> utilisation;         // 1 - collapse
-  std::optional<double> imbalance;           // max / m = 1 + max_violation
-  std::optional<double> max_violation;       // (max - m) / m
+  std::vector<double> share;                       // c_e / sum; empty when absent
+  std::optional<double> entropy;                   // [0, ln E]
+  std::optional<double> normalised_entropy;        // entropy / ln E; absent for one expert
+  std::optional<double> cv;                        // population standard deviation / m: [0, sqrt(E - 1)]
+  std::optional<double> cv_sample;                 // with the sample's standard deviation; absent for one expert
+  std::optional<double> gini;                      // [0, (E - 1) / E]
+  std::optional<double> min_max;                   // min / max: 0 when an expert is idle
+  std::optional<double> collapse;                  // part of the experts nobody selected; grows as the sample shrinks
+  std::optional<double> utilisation;               // 1 - collapse
+  std::optional<double> imbalance;                 // max / m = 1 + max_violation
+  std::optional<double> max_violation;             // (max - m) / m
   std::optional<double> max_violation_absolute;    // max |c_e - m|, in tokens
   std::optional<double> max_violation_normalised;  // the same / m; differs from max_violation where the emptiest expert deviates most
   std::optional<double> max_share_deviation;       // max |share - 1 / E|

@@ -28,8 +28,8 @@ inline std::optional<double> MaxOverLayers(std::span<const std::optional<double>
   return max;
 }
 
-// Mean over the first half of the layers divided by the mean over the last half; the middle one of an odd number is in neither. Absent when a
-// half has no defined value or the last one's mean is 0. One layer: 1.
+// Mean over the first half of the layers divided by the mean over the last half; the middle one of an odd number is in neither. Absent when
+// a half has no defined value or the last one's mean is 0. One layer: 1.
 inline std::optional<double> EarlyLateRatio(std::span<const std::optional<double>> layers) {
   if (layers.size() == 1 && layers[0]) return 1.0;
   const size_t half = layers.size() / 2;

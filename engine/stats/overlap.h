@@ -9,10 +9,11 @@
 
 namespace switchyard {
 
-// Mean Jaccard overlap over pairs of experts. A pair of which both sets are empty is skipped, since it says nothing; with one empty it is 0.
+// Mean Jaccard overlap over pairs of experts. A pair of which both sets are empty is skipped, since it says nothing; with one empty it is
+// 0.
 struct Overlap {
-  std::optional<double> mean;     // [0, 1]; absent when no pair could be used
-  int64_t pairs = 0;              // used
+  std::optional<double> mean;  // [0, 1]; absent when no pair could be used
+  int64_t pairs = 0;           // used
 };
 
 // Of given sets, each sorted and without duplicates.

@@ -9,8 +9,8 @@ namespace switchyard {
 namespace {
 
 struct Margins {
-  std::vector<double> experts;   // [E]
-  std::vector<double> tasks;     // [Q]
+  std::vector<double> experts;  // [E]
+  std::vector<double> tasks;    // [Q]
   double total = 0;
 };
 

@@ -18,7 +18,7 @@ TEST(BoundedQueue, KeepsOrderAndRefusesWhenFull) {
   EXPECT_EQ(queue.TryPush(std::make_unique<int>(2)), Queue::Push::kAccepted);
   auto third = std::make_unique<int>(3);
   EXPECT_EQ(queue.TryPush(std::move(third)), Queue::Push::kFull);
-  ASSERT_NE(third, nullptr);   // a refused item stays with the caller
+  ASSERT_NE(third, nullptr);  // a refused item stays with the caller
   EXPECT_EQ(queue.size(), 2u);
   EXPECT_EQ(**queue.Pop(), 1);
   EXPECT_EQ(queue.TryPush(std::move(third)), Queue::Push::kAccepted);

@@ -19,8 +19,8 @@ constexpr int kTasksEach = 40;
 struct Accepted {
   GenerateTask generate;
   ScoreTask score;
-  std::shared_ptr<RecordingSink> sink;                  // of a generation
-  std::shared_ptr<Outcome<ScoreResult>> scored;         // of a scoring
+  std::shared_ptr<RecordingSink> sink;           // of a generation
+  std::shared_ptr<Outcome<ScoreResult>> scored;  // of a scoring
 };
 
 class EngineConcurrency : public ::testing::TestWithParam<uint32_t> {
@@ -90,7 +90,7 @@ TEST_P(EngineConcurrency, EveryAcceptedTaskEndsOnceAndRight) {
       EXPECT_LE(stats.kv_blocks_used + stats.kv_blocks_cached, stats.kv_blocks_total);
       EXPECT_LE(stats.queued_tasks, 40);
       const RouteCounts counts = engine_->route_counts();
-      for (const uint64_t rows : counts.rows) EXPECT_EQ(rows, counts.rows[0]);   // a torn copy would differ
+      for (const uint64_t rows : counts.rows) EXPECT_EQ(rows, counts.rows[0]);  // a torn copy would differ
       std::this_thread::yield();
     }
   });

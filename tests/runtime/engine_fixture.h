@@ -20,11 +20,10 @@ template <typename Result>
 class Outcome {
  public:
   void Set(StatusOr<Result> result) {
-    {
-      std::lock_guard lock(mutex_);
-      ++calls_;
-      result_.emplace(std::move(result));
-    }
+    // Notified under the lock: whoever waits may destroy the object as soon as it wakes.
+    std::lock_guard lock(mutex_);
+    ++calls_;
+    result_.emplace(std::move(result));
     changed_.notify_all();
   }
   const StatusOr<Result>& Wait() {

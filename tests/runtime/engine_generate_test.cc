@@ -168,7 +168,7 @@ TEST_F(EngineGenerateTest, UsageAndTimingsAreFilled) {
 
   auto second = Submit(task);
   ASSERT_TRUE(second->Wait().ok());
-  EXPECT_EQ(second->Wait()->usage.cached_tokens, 8);   // three full blocks, but the last prompt row is always computed
+  EXPECT_EQ(second->Wait()->usage.cached_tokens, 8);  // three full blocks, but the last prompt row is always computed
   EXPECT_EQ(second->Wait()->usage.computed_tokens, 4 + 4);
   EXPECT_EQ(second->ids(), first->ids());
   EXPECT_EQ(engine_->stats().prefix_hit_tokens, 8u);
@@ -191,7 +191,7 @@ TEST_F(EngineGenerateTest, RecordedRoutesCoverEveryComputedRow) {
   Start();
   GenerateTask task = GenerateOf(Tokens(10), 6);
   task.ignore_eos = true;
-  ASSERT_TRUE(Submit(task)->Wait().ok());   // leaves its prompt in the tree
+  ASSERT_TRUE(Submit(task)->Wait().ok());  // leaves its prompt in the tree
   task.record_routes = true;
   auto sink = Submit(task);
   ASSERT_TRUE(sink->Wait().ok());

@@ -158,10 +158,10 @@ TEST_F(EngineLifecycleTest, AFullQueueRefuses) {
 }
 
 TEST_F(EngineLifecycleTest, TasksThatDoNotFitWaitTheirTurn) {
-  Start({.prefix_cache = false});   // 64 blocks of 4 tokens
+  Start({.prefix_cache = false});  // 64 blocks of 4 tokens
   runner_.Hold();
   std::vector<Submitted> tasks;
-  for (int i = 0; i < 6; ++i) tasks.push_back(Submit(LongTask(60, 40, i)));   // 25 blocks each: two fit
+  for (int i = 0; i < 6; ++i) tasks.push_back(Submit(LongTask(60, 40, i)));  // 25 blocks each: two fit
   runner_.WaitUntilHeld();
   runner_.StepOnce();
   runner_.WaitUntilHeld();
@@ -178,7 +178,7 @@ TEST_F(EngineLifecycleTest, TasksThatDoNotFitWaitTheirTurn) {
 TEST_F(EngineLifecycleTest, CachedBlocksMakeRoomForNewTasks) {
   Start();
   for (int i = 0; i < 8; ++i) {
-    const Submitted task = Submit(LongTask(150, 20, i));   // 43 of 64 blocks
+    const Submitted task = Submit(LongTask(150, 20, i));  // 43 of 64 blocks
     ASSERT_TRUE(task.sink->Wait().ok());
     EXPECT_EQ(task.sink->ids(), OracleGenerate(LongTask(150, 20, i), snapshot_->info()));
   }
@@ -207,7 +207,7 @@ TEST_F(EngineLifecycleTest, AFailedStepSparesTasksOfOtherSnapshots) {
   runner_.WaitUntilHeld();
   runner_.Swap("generation-2");
   const Submitted new_one = Submit(LongTask(6, 10, 2));
-  runner_.FailStep(2);   // the snapshots take turns: step 2 is one of theirs, whichever
+  runner_.FailStep(2);  // the snapshots take turns: step 2 is one of theirs, whichever
   runner_.Resume();
   const bool old_ok = old_one.sink->Wait().ok();
   const bool new_ok = new_one.sink->Wait().ok();
@@ -243,7 +243,7 @@ TEST_F(EngineLifecycleTest, TasksKeepTheSnapshotOfTheirSubmission) {
   EXPECT_EQ(new_one.sink->Wait()->snapshot->info().generation, "generation-2");
   EXPECT_EQ(old_one.sink->ids(), OracleGenerate(LongTask(9, 12), snapshot_->info()));
   EXPECT_EQ(new_one.sink->ids(), OracleGenerate(LongTask(9, 12), new_snapshot->info()));
-  EXPECT_EQ(new_one.sink->Wait()->usage.cached_tokens, 0);   // nothing of the other generation
+  EXPECT_EQ(new_one.sink->Wait()->usage.cached_tokens, 0);  // nothing of the other generation
 }
 
 TEST_F(EngineLifecycleTest, SnapshotsTakeTurns) {
@@ -263,9 +263,9 @@ TEST_F(EngineLifecycleTest, SnapshotsTakeTurns) {
 TEST_F(EngineLifecycleTest, APrefixOfAnotherPolicyIsNotReused) {
   Start();
   ASSERT_TRUE(Submit(LongTask(20, 2)).sink->Wait().ok());
-  for (const RoutingPolicy& policy : {RoutingPolicy{.mode = RoutingPolicy::Mode::kBaseOnly},
-                                      RoutingPolicy{.mode = RoutingPolicy::Mode::kForced, .forced = 1},
-                                      RoutingPolicy{.masked = {true, false, false, false}}}) {
+  for (const RoutingPolicy& policy :
+       {RoutingPolicy{.mode = RoutingPolicy::Mode::kBaseOnly}, RoutingPolicy{.mode = RoutingPolicy::Mode::kForced, .forced = 1},
+        RoutingPolicy{.masked = {true, false, false, false}}}) {
     GenerateTask task = LongTask(20, 2);
     task.policy = policy;
     const Submitted other = Submit(task);
@@ -298,7 +298,7 @@ TEST_F(EngineLifecycleTest, TimingsComeFromTheClock) {
   const Submitted second = Submit(LongTask(4, 2));
   clock_.AdvanceMs(30);
   runner_.StepOnce();
-  runner_.WaitUntilHeld();   // the second's first step
+  runner_.WaitUntilHeld();  // the second's first step
   clock_.AdvanceMs(7);
   runner_.StepOnce();
   runner_.WaitUntilHeld();
@@ -343,7 +343,7 @@ TEST_F(EngineLifecycleTest, StopCancelsWhatIsLeft) {
   EXPECT_EQ(CodeOf(running), absl::StatusCode::kCancelled);
   EXPECT_EQ(CodeOf(waiting), absl::StatusCode::kCancelled);
   ExpectAllFree();
-  engine_->Stop();   // again: nothing
+  engine_->Stop();  // again: nothing
 }
 
 TEST_F(EngineLifecycleTest, DestroyingTheEngineEndsItsTasks) {
@@ -358,18 +358,18 @@ TEST_F(EngineLifecycleTest, DestroyingTheEngineEndsItsTasks) {
 }
 
 TEST_F(EngineLifecycleTest, PromptsProgressWhileGenerationsFillTheStep) {
-  FakeModelRunner runner({.num_blocks = 256});   // all of them run at the same time
+  FakeModelRunner runner({.num_blocks = 256});  // all of them run at the same time
   engine_ = *Engine::Create({.max_step_tokens = 8}, &runner);
   runner.Hold();
   std::vector<Submitted> generations;
   for (int i = 0; i < 12; ++i) generations.push_back(Submit(LongTask(1, 60, i)));
   runner.WaitUntilHeld();
-  for (int i = 0; i < 6; ++i) {   // all of them decode now, more than a step holds
+  for (int i = 0; i < 6; ++i) {  // all of them decode now, more than a step holds
     runner.StepOnce();
     runner.WaitUntilHeld();
   }
   const Submitted prompt = Submit(LongTask(10, 1, 77));
-  for (int i = 0; i < 8; ++i) {   // two rows a step are kept for it
+  for (int i = 0; i < 8; ++i) {  // two rows a step are kept for it
     runner.StepOnce();
     runner.WaitUntilHeld();
   }

@@ -31,12 +31,16 @@ std::vector<TokenId> RandomTokens(Random* random, int32_t count) {
 RoutingPolicy RandomPolicy(Random* random) {
   RoutingPolicy policy;
   switch (random->Between(0, 7)) {
-    case 0: policy.mode = RoutingPolicy::Mode::kBaseOnly; break;
+    case 0:
+      policy.mode = RoutingPolicy::Mode::kBaseOnly;
+      break;
     case 1:
       policy.mode = RoutingPolicy::Mode::kForced;
       policy.forced = static_cast<ExpertIndex>(random->Between(0, 3));
       break;
-    case 2: policy.masked = {true, false, random->OneIn(2), false}; break;
+    case 2:
+      policy.masked = {true, false, random->OneIn(2), false};
+      break;
     case 3:
       policy.mode = RoutingPolicy::Mode::kReplay;
       policy.replay_k = 1;
@@ -45,7 +49,8 @@ RoutingPolicy RandomPolicy(Random* random) {
         policy.replay_weights.push_back(0.5f);
       }
       break;
-    default: break;
+    default:
+      break;
   }
   return policy;
 }
@@ -56,7 +61,11 @@ GenerateTask RandomGenerate(Random* random) {
   task.ignore_eos = random->OneIn(2);
   task.record_routes = random->OneIn(4);
   if (random->OneIn(2)) {
-    task.sampling = {.temperature = 0.9f, .top_k = 20, .top_p = 0.95f, .repetition_penalty = 1.1f, .seed = static_cast<uint64_t>(random->Between(0, 99))};
+    task.sampling = {.temperature = 0.9f,
+                     .top_k = 20,
+                     .top_p = 0.95f,
+                     .repetition_penalty = 1.1f,
+                     .seed = static_cast<uint64_t>(random->Between(0, 99))};
   }
   return task;
 }
@@ -76,7 +85,8 @@ ScoreTask RandomScore(Random* random) {
 }
 
 // Each row of the trace must be the oracle's for some prefix; for a generation the prefixes are those of its text.
-void ExpectGenerationTrace(const GenerateTask& task, const std::vector<TokenId>& generated, const RouteTrace& trace, const SnapshotInfo& info) {
+void ExpectGenerationTrace(const GenerateTask& task, const std::vector<TokenId>& generated, const RouteTrace& trace,
+                           const SnapshotInfo& info) {
   const std::vector<TokenId> all = task.prompt + generated;
   ASSERT_EQ(trace.rows, static_cast<int32_t>(all.size()) - 1);
   for (int32_t row = 0; row < trace.rows; ++row) {
@@ -93,8 +103,8 @@ TEST_P(EngineProperty, ABusyEngineAnswersAsAnIdleOneAndKeepsNothing) {
   Random random(GetParam());
   FakeModelRunner runner({.num_blocks = random.Between(20, 60), .block_tokens = random.Between(1, 5) * 2});
   const auto snapshot = runner.snapshot();
-  auto engine = *Engine::Create({.max_running_tasks = random.Between(1, 12), .max_step_tokens = random.Between(1, 48), .prefix_cache = !random.OneIn(4)},
-                                &runner);
+  auto engine = *Engine::Create(
+      {.max_running_tasks = random.Between(1, 12), .max_step_tokens = random.Between(1, 48), .prefix_cache = !random.OneIn(4)}, &runner);
   struct Generation {
     GenerateTask task;
     std::shared_ptr<RecordingSink> sink;
@@ -107,7 +117,7 @@ TEST_P(EngineProperty, ABusyEngineAnswersAsAnIdleOneAndKeepsNothing) {
   };
   std::vector<Generation> generations;
   std::vector<Scoring> scorings;
-  if (random.OneIn(2)) runner.Hold();   // all arrive at once, or as they come
+  if (random.OneIn(2)) runner.Hold();  // all arrive at once, or as they come
   for (int i = 0; i < 30; ++i) {
     StatusOr<TaskId> id = TaskId{0};
     bool* cancelled = nullptr;
@@ -121,7 +131,8 @@ TEST_P(EngineProperty, ABusyEngineAnswersAsAnIdleOneAndKeepsNothing) {
       }
     } else {
       scorings.push_back({.task = RandomScore(&random), .outcome = std::make_shared<Outcome<ScoreResult>>()});
-      id = engine->Score(scorings.back().task, [outcome = scorings.back().outcome](StatusOr<ScoreResult> result) { outcome->Set(std::move(result)); });
+      id = engine->Score(scorings.back().task,
+                         [outcome = scorings.back().outcome](StatusOr<ScoreResult> result) { outcome->Set(std::move(result)); });
       if (id.ok()) {
         cancelled = &scorings.back().cancelled;
       } else {
@@ -129,7 +140,7 @@ TEST_P(EngineProperty, ABusyEngineAnswersAsAnIdleOneAndKeepsNothing) {
       }
     }
     if (!id.ok()) {
-      EXPECT_EQ(id.status().code(), absl::StatusCode::kInvalidArgument) << id.status();   // needs more than this small pool
+      EXPECT_EQ(id.status().code(), absl::StatusCode::kInvalidArgument) << id.status();  // needs more than this small pool
     } else if (random.OneIn(6)) {
       *cancelled = true;
       engine->Cancel(*id);

@@ -58,7 +58,7 @@ TEST_F(KvCacheTest, MoreThanReservedIsRefused) {
   const int32_t block = *lease.Take();
   EXPECT_EQ(lease.Take().status().code(), absl::StatusCode::kInternal);
   lease.Release(block, false);
-  EXPECT_EQ(lease.Take().status().code(), absl::StatusCode::kInternal);   // the promise was given back
+  EXPECT_EQ(lease.Take().status().code(), absl::StatusCode::kInternal);  // the promise was given back
 }
 
 TEST_F(KvCacheTest, CachedBlocksCountAsRoomAndAreEvictedOnDemand) {
@@ -90,7 +90,7 @@ TEST_F(KvCacheTest, SlotsFollowTheBlocks) {
 TEST_F(KvCacheTest, LookupStopsAtItsLimit) {
   ComputeAndFinish(TokensFrom(0, 12));
   KvLease lease(&cache_);
-  KvSequence sequence(&lease, {.key = &kKey, .lookup_tokens = 11});   // the 12th token's row is asked for
+  KvSequence sequence(&lease, {.key = &kKey, .lookup_tokens = 11});  // the 12th token's row is asked for
   EXPECT_EQ(sequence.TakeCached(TokensFrom(0, 12)), 8);
   EXPECT_EQ(sequence.length(), 8);
 }
@@ -111,7 +111,7 @@ TEST_F(KvCacheTest, TwoThatComputeTheSameEndUpSharing) {
   EXPECT_EQ(cache_.blocks_used(), 2);
   EXPECT_TRUE(std::equal(a.slots(8).begin(), a.slots(8).end(), b.slots(8).begin()));
   a.Release();
-  EXPECT_EQ(cache_.blocks_used(), 2);   // b still holds them
+  EXPECT_EQ(cache_.blocks_used(), 2);  // b still holds them
   b.Release();
   EXPECT_EQ(cache_.blocks_used(), 0);
   EXPECT_EQ(cache_.blocks_cached(), 2);

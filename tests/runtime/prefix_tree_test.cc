@@ -32,14 +32,14 @@ TEST(PrefixTree, EvictsUnusedLeavesLeastRecentlyUsedFirst) {
   tree.Insert("a", kRoot, Tokens{1}, 0);
   tree.Insert("a", 0, Tokens{2}, 1);
   tree.Insert("a", 0, Tokens{3}, 2);
-  EXPECT_FALSE(tree.Evict().has_value());   // all in use
+  EXPECT_FALSE(tree.Evict().has_value());  // all in use
   tree.MarkUnused(2);
   tree.MarkUnused(1);
   tree.MarkUnused(0);
   EXPECT_EQ(tree.num_unused(), 3);
   EXPECT_EQ(tree.Evict(), 2);
   EXPECT_EQ(tree.Evict(), 1);
-  EXPECT_EQ(tree.Evict(), 0);               // a leaf only now
+  EXPECT_EQ(tree.Evict(), 0);  // a leaf only now
   EXPECT_FALSE(tree.Evict().has_value());
   EXPECT_EQ(tree.num_nodes(), 0);
   EXPECT_EQ(tree.num_unused(), 0);

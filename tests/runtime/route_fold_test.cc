@@ -10,11 +10,12 @@ namespace switchyard {
 namespace {
 
 RouteTrace OneRow(std::vector<ExpertIndex> experts, std::vector<float> weights, float entropy) {
-  return {.rows = 1, .layers = 1, .k = 2, .experts = std::move(experts), .weights = std::move(weights), .margin = {0.5f}, .entropy = {entropy}};
+  return {
+      .rows = 1, .layers = 1, .k = 2, .experts = std::move(experts), .weights = std::move(weights), .margin = {0.5f}, .entropy = {entropy}};
 }
 
 TEST(RuntimeRouteFold, CountsATrace) {
-  SnapshotInfo info = FakeModelRunner({.num_layers = 1}).snapshot()->info();   // 4 experts, the last is zero
+  SnapshotInfo info = FakeModelRunner({.num_layers = 1}).snapshot()->info();  // 4 experts, the last is zero
   RouteTrace trace;
   ASSERT_TRUE(AppendTrace(OneRow({0, 3}, {0.75f, 0.25f}, 1.5f), &trace).ok());
   ASSERT_TRUE(AppendTrace(OneRow({1, kNoExpert}, {0.5f, 0}, std::numeric_limits<float>::quiet_NaN()), &trace).ok());

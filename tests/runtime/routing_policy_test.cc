@@ -39,7 +39,7 @@ class RuntimeRoutingPolicy : public ::testing::Test {
     return policy;
   }
 
-  SnapshotInfo info_ = FakeModelRunner().snapshot()->info();   // 4 experts, 3 layers
+  SnapshotInfo info_ = FakeModelRunner().snapshot()->info();  // 4 experts, 3 layers
 };
 
 TEST_F(RuntimeRoutingPolicy, AcceptsWhatTheModelCanServe) {
@@ -64,7 +64,7 @@ TEST_F(RuntimeRoutingPolicy, RefusesWeightsThatAreNoMixture) {
   ExpectRefused(Mixture({-0.1f, 0, 0, 0}), "\"expert-0\" is -0.1");
   ExpectRefused(Mixture({0, std::numeric_limits<float>::quiet_NaN(), 0, 0}), "\"expert-1\" is nan");
   ExpectRefused(Mixture({0, 0, std::numeric_limits<float>::infinity(), 0}), "\"expert-2\" is inf");
-  EXPECT_TRUE(ValidatePolicy(Mixture({0.1f, 0.2f, 0.3f, 0.4f}), info_, 1).ok());   // rounds to a little above 1
+  EXPECT_TRUE(ValidatePolicy(Mixture({0.1f, 0.2f, 0.3f, 0.4f}), info_, 1).ok());  // rounds to a little above 1
 }
 
 TEST_F(RuntimeRoutingPolicy, LearnedNeedsARouter) {

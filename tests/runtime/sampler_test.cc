@@ -75,13 +75,13 @@ TEST(Sampler, TopPKeepsTheSmallestSufficientSet) {
   EXPECT_EQ(Histogram({.temperature = 1.0f, .top_p = 0.75f}, logits, 2000).size(), 2u);
   const auto three = Histogram({.temperature = 1.0f, .top_p = 0.85f}, logits, 2000);
   EXPECT_EQ(three.size(), 3u);
-  EXPECT_TRUE(three.contains(0));   // the lower id of the tie
+  EXPECT_TRUE(three.contains(0));  // the lower id of the tie
   EXPECT_EQ(Histogram({.temperature = 1.0f, .top_p = 1e-9f}, logits, 100).size(), 1u);
 }
 
 TEST(Sampler, TopPOverALongVocabulary) {
   std::vector<float> logits(5000);
-  for (size_t i = 0; i < logits.size(); ++i) logits[i] = i % 2 == 0 ? 0.0f : -1e-3f;   // nearly flat: half of it is more than one piece
+  for (size_t i = 0; i < logits.size(); ++i) logits[i] = i % 2 == 0 ? 0.0f : -1e-3f;  // nearly flat: half of it is more than one piece
   const auto histogram = Histogram({.temperature = 1.0f, .top_p = 0.25f}, logits, 3000);
   for (const auto& [token, count] : histogram) {
     EXPECT_EQ(token % 2, 0);

@@ -19,7 +19,7 @@ TEST(RuntimeScoreLayout, OneTokenContinuationsLieInTheTrunk) {
 
 TEST(RuntimeScoreLayout, TheTrunkEndsWhereRowsDiffer) {
   const ScoreLayout layout = LayOutScore(ScoreOf(Tokens(10), {{3, 4, 5, 6}, {3, 4, 7}, {3, 4, 5}}));
-  EXPECT_EQ(layout.groups[0].trunk_rows, 12);   // {.., 3, 4} is common; the last token of an item needs no row
+  EXPECT_EQ(layout.groups[0].trunk_rows, 12);  // {.., 3, 4} is common; the last token of an item needs no row
   EXPECT_EQ(layout.groups[0].branch_rows, (std::vector<int32_t>{1, 0, 0}));
 }
 
@@ -51,9 +51,9 @@ TEST(RuntimeScoreLayout, BranchesTakeAtMostTheirPartOfThePoolButTheLargestFits) 
   for (size_t i = 0; i < many.size(); ++i) many[i][0] = static_cast<TokenId>(i % 50 + 2);
   const ScoreBlocks shared = BlocksOfScore(LayOutScore(ScoreOf(Tokens(16), many)), kGeometry);
   EXPECT_EQ(shared.trunks, 4);
-  EXPECT_EQ(shared.branch_pool, 8);    // a quarter of 32, not 200
+  EXPECT_EQ(shared.branch_pool, 8);  // a quarter of 32, not 200
   const ScoreBlocks large = BlocksOfScore(LayOutScore(ScoreOf(Tokens(16), {Tokens(61, 1), Tokens(61, 2)})), kGeometry);
-  EXPECT_EQ(large.branch_pool, 15);    // 60 rows
+  EXPECT_EQ(large.branch_pool, 15);  // 60 rows
   const ScoreBlocks few = BlocksOfScore(LayOutScore(ScoreOf(Tokens(16), {Tokens(5, 1), Tokens(5, 2)})), kGeometry);
   EXPECT_EQ(few.branch_pool, 2);
 }

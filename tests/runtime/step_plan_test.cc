@@ -15,7 +15,7 @@ TEST(RuntimeStepPlan, RowsAndBranchesLieEndToEnd) {
   const std::vector<int32_t> own = {8};
   const std::vector<TokenId> branch_tokens = {9};
   EXPECT_EQ(plan.AddSegment(Tokens(3), context, policy, false), 0);
-  for (int i = 1; i <= 50; ++i) EXPECT_EQ(plan.AddBranch(branch_tokens, context, own, policy, false), i);   // spans must stay valid
+  for (int i = 1; i <= 50; ++i) EXPECT_EQ(plan.AddBranch(branch_tokens, context, own, policy, false), i);  // spans must stay valid
   EXPECT_EQ(plan.rows(), 53);
   for (int i = 1; i <= 50; ++i) {
     const Segment& segment = plan.step().segments[i];

@@ -27,7 +27,7 @@ class RuntimeTaskValidation : public ::testing::Test {
     return task;
   }
 
-  SnapshotInfo info_ = FakeModelRunner().snapshot()->info();   // 61 tokens, 200 positions
+  SnapshotInfo info_ = FakeModelRunner().snapshot()->info();  // 61 tokens, 200 positions
   KvGeometry geometry_{.block_tokens = 4, .num_blocks = 64, .bytes_per_token = 1};
 };
 
@@ -54,12 +54,12 @@ TEST_F(RuntimeTaskValidation, Generate) {
 }
 
 TEST_F(RuntimeTaskValidation, WhatCouldNeverFitIsRefused) {
-  geometry_.num_blocks = 3;   // 12 tokens
+  geometry_.num_blocks = 3;  // 12 tokens
   EXPECT_TRUE(Check(GenerateOf(Tokens(10), 3)).ok());
   ExpectRefused(Check(GenerateOf(Tokens(10), 4)), "needs 4 KV blocks");
   EXPECT_TRUE(Check(RouteOf(Tokens(12))).ok());
   ExpectRefused(Check(RouteOf(Tokens(13))), "needs 4 KV blocks");
-  EXPECT_TRUE(Check(ScoreOf(Tokens(8), {Tokens(4, 1), Tokens(4, 2)})).ok());    // branches take turns in the third block
+  EXPECT_TRUE(Check(ScoreOf(Tokens(8), {Tokens(4, 1), Tokens(4, 2)})).ok());  // branches take turns in the third block
   ExpectRefused(Check(ScoreOf(Tokens(9), {Tokens(4, 1), Tokens(4, 2)})), "needs 4 KV blocks");
 }
 
@@ -68,6 +68,8 @@ TEST_F(RuntimeTaskValidation, Score) {
   ScoreTask task;
   task.groups.emplace_back();
   ExpectRefused(Check(task), "group 0 has no items");
+  ExpectRefused(Check(ScoreOf(Tokens(3), std::vector<std::vector<TokenId>>(4097, Tokens(2)))),
+                "4097 items to score, expected at most 4096");
   const auto refused = [&](ScoreItem item, const std::string& why) {
     ScoreTask one;
     one.groups.push_back({std::move(item)});
@@ -90,7 +92,7 @@ TEST_F(RuntimeTaskValidation, ReplaysMustCoverWhatMayBeComputed) {
   RoutingPolicy replay{.mode = RoutingPolicy::Mode::kReplay, .replay_k = 1};
   replay.replay_experts.assign(5 * 3, 0);
   replay.replay_weights.assign(5 * 3, 1.0f);
-  GenerateTask generate = GenerateOf(Tokens(3), 3);   // computes 5 rows
+  GenerateTask generate = GenerateOf(Tokens(3), 3);  // computes 5 rows
   generate.policy = replay;
   EXPECT_TRUE(Check(generate).ok());
   generate.max_new_tokens = 4;

@@ -14,7 +14,7 @@ LayerTrace TraceOf(const std::vector<int16_t>& experts, int32_t k, const std::ve
 TEST(StatsConsistency, EqualsThePublishedVectors) {
   const std::vector<int16_t> top1 = {0, 0, 1, 1, 1, 2, 0};
   EXPECT_NEAR(SequentialConsistency(TraceOf(top1, 1)).value(), .5, 1e-12);
-  EXPECT_NEAR(TopKOverlap(TraceOf(top1, 1)).value(), .5, 1e-12);   // the same for one slot
+  EXPECT_NEAR(TopKOverlap(TraceOf(top1, 1)).value(), .5, 1e-12);  // the same for one slot
   const std::vector<int16_t> sets = {0, 1, 0, 2, 0, 2, 1, 3};
   EXPECT_NEAR(TopKOverlap(TraceOf(sets, 2)).value(), .444444, 5e-7);
 }

@@ -7,7 +7,7 @@
 namespace switchyard {
 namespace {
 
-constexpr double kTolerance = 5e-7;   // the published vectors have six decimals
+constexpr double kTolerance = 5e-7;  // the published vectors have six decimals
 
 struct Golden {
   std::vector<double> counts;

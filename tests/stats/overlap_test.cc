@@ -24,13 +24,13 @@ TEST(StatsOverlap, PositionsNeverOverlapForOneSlotButTheVocabularyMay) {
   const std::vector<int32_t> tokens = {7, 7, 8, 9};
   const LayerTrace trace{.num_experts = 3, .k = 1, .experts = experts, .weights = {}, .tokens = tokens, .sequences = {}};
   EXPECT_EQ(PositionOverlap(trace).mean, 0);
-  EXPECT_NEAR(VocabularyOverlap(trace).mean.value(), (0.5 + 0 + 0) / 3, 1e-12);   // {7, 8}, {7}, {9}
+  EXPECT_NEAR(VocabularyOverlap(trace).mean.value(), (0.5 + 0 + 0) / 3, 1e-12);  // {7, 8}, {7}, {9}
 }
 
 TEST(StatsOverlap, PositionsOfTwoSlots) {
   const std::vector<int16_t> experts = {0, 1, 1, 0, 0, 2};
   const LayerTrace trace{.num_experts = 3, .k = 2, .experts = experts, .weights = {}, .tokens = {}, .sequences = {}};
-  EXPECT_NEAR(PositionOverlap(trace).mean.value(), (2.0 / 3 + 1.0 / 3 + 0) / 3, 1e-12);   // {0,1,2}, {0,1}, {2}
+  EXPECT_NEAR(PositionOverlap(trace).mean.value(), (2.0 / 3 + 1.0 / 3 + 0) / 3, 1e-12);  // {0,1,2}, {0,1}, {2}
 }
 
 }  // namespace

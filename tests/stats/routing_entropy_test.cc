@@ -25,7 +25,7 @@ TEST(StatsRoutingEntropy, EqualsThePublishedVector) {
 
 TEST(StatsRoutingEntropy, OverTheSelectedEqualsThePublishedVector) {
   const std::vector<int16_t> experts = {0, 1};
-  const std::vector<float> raw = {.563021f, .207124f};   // renormalised inside: .731059, .268941
+  const std::vector<float> raw = {.563021f, .207124f};  // renormalised inside: .731059, .268941
   const LayerTrace trace{.num_experts = 5, .k = 2, .experts = experts, .weights = raw, .tokens = {}, .sequences = {}};
   EXPECT_NEAR(SelectedEntropy(trace).value(), .839942, kTolerance);
   EXPECT_NEAR(SelectedEntropy(trace).value() * std::log(2.0), .582203, kTolerance);

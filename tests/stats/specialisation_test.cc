@@ -23,7 +23,7 @@ TEST(StatsSpecialisation, AnIdleExpertHasNone) {
   EXPECT_NEAR(result.per_expert[0].value(), 0, kTolerance);
   EXPECT_FALSE(result.per_expert[1].has_value());
   EXPECT_NEAR(result.mean.value(), 0, kTolerance);
-  EXPECT_FALSE(result.normalised.has_value());   // H(expert) is 0
+  EXPECT_FALSE(result.normalised.has_value());  // H(expert) is 0
 }
 
 TEST(StatsSpecialisation, AbsentForOneTaskAndForNoCounts) {

@@ -76,7 +76,8 @@ std::vector<TokenLogProb> TopLogProbs(uint64_t hash, int32_t vocab_size, int32_t
 }
 
 RouteTrace Routes(uint64_t hash, const SnapshotInfo& info, const RoutingPolicy& policy, int32_t position) {
-  RouteTrace row{.rows = 1, .layers = info.num_layers, .k = std::max(info.top_k, 1), .experts = {}, .weights = {}, .margin = {}, .entropy = {}};
+  RouteTrace row{
+      .rows = 1, .layers = info.num_layers, .k = std::max(info.top_k, 1), .experts = {}, .weights = {}, .margin = {}, .entropy = {}};
   const bool learned = policy.mode == RoutingPolicy::Mode::kLearned;
   for (int32_t layer = 0; layer < row.layers; ++layer) {
     const uint64_t draw = Mix(hash ^ (layer + 1));
@@ -128,7 +129,8 @@ void FakeModelRunner::Swap(const std::string& generation) {
   }
   for (int32_t e = 0; e < options_.num_experts; ++e) {
     const bool zero = e == options_.num_experts - 1;
-    info.experts.push_back({.name = zero ? "zero" : absl::StrFormat("expert-%d", e), .generation = "e", .is_zero = zero, .max_rank = 0, .bytes = 0});
+    info.experts.push_back(
+        {.name = zero ? "zero" : absl::StrFormat("expert-%d", e), .generation = "e", .is_zero = zero, .max_rank = 0, .bytes = 0});
   }
   info.num_layers = options_.num_layers;
   info.hidden_size = 8;
@@ -238,15 +240,19 @@ StatusOr<StepResult> FakeModelRunner::Compute(const Step& step, bool poisoned) {
 Status FakeModelRunner::CheckShape(const Step& step) const {
   int32_t row = 0;
   for (const Segment& segment : step.segments) {
-    if (segment.begin != row || segment.end <= segment.begin) return Internal("segment [%d, %d) does not follow row %d", segment.begin, segment.end, row);
+    if (segment.begin != row || segment.end <= segment.begin)
+      return Internal("segment [%d, %d) does not follow row %d", segment.begin, segment.end, row);
     if (segment.policy == nullptr) return Internal("a segment has no policy");
     const int64_t rows = segment.end - segment.begin;
-    if (static_cast<int64_t>(segment.slots.size()) < rows) return Internal("a segment of %d rows lists %d slots", rows, segment.slots.size());
-    if (static_cast<int64_t>(segment.slots.size()) > options_.max_positions) return Internal("a segment sees %d positions", segment.slots.size());
+    if (static_cast<int64_t>(segment.slots.size()) < rows)
+      return Internal("a segment of %d rows lists %d slots", rows, segment.slots.size());
+    if (static_cast<int64_t>(segment.slots.size()) > options_.max_positions)
+      return Internal("a segment sees %d positions", segment.slots.size());
     for (const int32_t slot : segment.slots) {
       if (slot < 0 || slot >= static_cast<int64_t>(slots_.size())) return Internal("slot %d is outside the pool", slot);
     }
-    if (std::set<int32_t>(segment.slots.begin(), segment.slots.end()).size() != segment.slots.size()) return Internal("a segment lists a slot twice");
+    if (std::set<int32_t>(segment.slots.begin(), segment.slots.end()).size() != segment.slots.size())
+      return Internal("a segment lists a slot twice");
     row = segment.end;
   }
   if (row != static_cast<int64_t>(step.tokens.size())) return Internal("segments cover %d of %d rows", row, step.tokens.size());
@@ -279,7 +285,8 @@ Status FakeModelRunner::Attend(const Step& step, const Segment& segment) {
   for (size_t position = 0; position < segment.slots.size(); ++position) {
     Slot& slot = slots_[segment.slots[position]];
     if (!slot.written) return Internal("position %d reads slot %d, which was never written", position, segment.slots[position]);
-    if (slot.position != static_cast<int32_t>(position)) return Internal("position %d reads a slot of position %d", position, slot.position);
+    if (slot.position != static_cast<int32_t>(position))
+      return Internal("position %d reads a slot of position %d", position, slot.position);
     hash = Extend(hash, slot.token, position, PolicyHash(info, *segment.policy, position));
     if (position >= before) {
       slot.hash = hash;

@@ -1,8 +1,8 @@
 // FakeModelRunner: a ModelRunner without a model, whose answers reveal every mistake of the runtime in front of it.
 //
-// It keeps a fake KV pool: every slot remembers the token, the position and a hash over everything its writer had seen. A row's answers are a
-// function of the hash over what it really reads through its slots, so a mixed-up block changes results; and each slot read is compared with
-// what the row's own history says must be there, so that it is also reported.
+// It keeps a fake KV pool: every slot remembers the token, the position and a hash over everything its writer had seen. A row's answers are
+// a function of the hash over what it really reads through its slots, so a mixed-up block changes results; and each slot read is compared
+// with what the row's own history says must be there, so that it is also reported.
 #pragma once
 
 #include <condition_variable>
@@ -46,7 +46,7 @@ class FakeModelRunner final : public ModelRunner {
     int32_t block_tokens = 4;
     int32_t max_positions = 200;
     int32_t num_layers = 3;
-    int32_t num_experts = 4;            // the last one is zero
+    int32_t num_experts = 4;  // the last one is zero
     int32_t top_k = 2;
     bool has_router = true;
     std::vector<TokenId> eos_tokens = {1};
@@ -63,19 +63,21 @@ class FakeModelRunner final : public ModelRunner {
   explicit FakeModelRunner(const Options& options);
 
   std::shared_ptr<const Snapshot> snapshot() const override;
-  KvGeometry kv() const override { return {.block_tokens = options_.block_tokens, .num_blocks = options_.num_blocks, .bytes_per_token = 8}; }
+  KvGeometry kv() const override {
+    return {.block_tokens = options_.block_tokens, .num_blocks = options_.num_blocks, .bytes_per_token = 8};
+  }
   StatusOr<StepResult> Run(const Step& step) override;
 
   // New tasks run on another generation from now on.
   void Swap(const std::string& generation);
   // Steps count from 1.
-  void FailStep(uint64_t step);           // INTERNAL after its slots were overwritten with rubbish
-  void PoisonStep(uint64_t step);         // every logit and log-probability of it is NaN
+  void FailStep(uint64_t step);    // INTERNAL after its slots were overwritten with rubbish
+  void PoisonStep(uint64_t step);  // every logit and log-probability of it is NaN
 
   // The next Run waits at its beginning until Resume.
   void Hold();
-  void WaitUntilHeld();                   // until a Run waits
-  void StepOnce();                        // lets the waiting Run go, and holds the next one
+  void WaitUntilHeld();  // until a Run waits
+  void StepOnce();       // lets the waiting Run go, and holds the next one
   void Resume();
 
   std::vector<StepRecord> steps() const;
@@ -87,7 +89,7 @@ class FakeModelRunner final : public ModelRunner {
     bool written = false;
     int32_t position = 0;
     TokenId token = 0;
-    uint64_t hash = 0;                    // of the prefix up to and with it
+    uint64_t hash = 0;  // of the prefix up to and with it
   };
 
   void WaitWhileHeld();
@@ -103,7 +105,7 @@ class FakeModelRunner final : public ModelRunner {
 
   // Used only by Run.
   std::vector<Slot> slots_;
-  std::vector<uint64_t> hashes_;          // [T] of the step
+  std::vector<uint64_t> hashes_;  // [T] of the step
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
@@ -111,7 +113,7 @@ class FakeModelRunner final : public ModelRunner {
   std::shared_ptr<const Snapshot> snapshot_;
   bool hold_ = false;
   bool held_ = false;
-  uint64_t passes_ = 0;                   // Runs that may go although hold_ is set
+  uint64_t passes_ = 0;  // Runs that may go although hold_ is set
   std::set<uint64_t> failing_steps_;
   std::set<uint64_t> poisoned_steps_;
   std::vector<StepRecord> steps_;
