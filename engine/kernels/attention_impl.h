@@ -17,6 +17,7 @@ struct Attention {
   static constexpr int L = S::kLanes;
   static constexpr int kKeys = 64;
   static constexpr int kRows = S::kRows;
+  static constexpr int kRowLanes = (kRows + L - 1) / L * L;
 
   static int64_t Padded(int64_t dim) { return (dim + 15) / 16 * 16; }
 
@@ -133,8 +134,13 @@ struct Attention {
 
   static void Block(const AttentionArgs& args, const Scratch& scratch, int64_t padded, int64_t key, int64_t t, int rows) {
     Scores<kRows>(scratch.q + t * padded, padded, args.dim, scratch, rows);
-    float decay[kRows];
-    for (int r = 0; r < rows; ++r) decay[r] = Softmax(scratch.p + r * kKeys, Visible(args, key, t + r), scratch.max + t + r, scratch.sum + t + r);
+    float decay[kRowLanes] = {};
+    for (int r = 0; r < rows; ++r) decay[r] = RaiseMax(scratch.p + r * kKeys, Visible(args, key, t + r), scratch.max + t + r);
+    for (int r = 0; r < rows; r += L) S::Store(decay + r, Exp<S>(S::Load(decay + r)));
+    for (int r = 0; r < rows; ++r) {
+      const float block_sum = Exponentiate(scratch.p + r * kKeys, scratch.max[t + r]);
+      scratch.sum[t + r] = scratch.sum[t + r] * decay[r] + block_sum;
+    }
     // Together as far as they see the same keys.
     for (int r = 0; r < rows;) {
       const int64_t visible = Visible(args, key, t + r);
@@ -180,24 +186,29 @@ struct Attention {
     }
   }
 
-  // Turns the visible scores into weights relative to the query's new maximum; returns what the earlier sums are to be multiplied by.
-  static float Softmax(float* p, int64_t visible, float* max, float* sum) {
+  // Hides the scores past the visible ones and takes the others into the query's maximum. Returns the old maximum less the new one: the logarithm of
+  // what the sums so far are to be multiplied by.
+  static SWITCHYARD_INLINE float RaiseMax(float* p, int64_t visible, float* max) {
     for (int64_t j = visible; j < kKeys; ++j) p[j] = -__builtin_inff();
     F best = S::Load(p);
+#pragma GCC unroll 8
     for (int j = L; j < kKeys; j += L) best = S::Max(best, S::Load(p + j));
-    const float block_max = S::ReduceMax(best);
-    const float new_max = block_max > *max ? block_max : *max;
-    float decay[L];
-    S::Store(decay, Exp<S>(S::Set1(*max - new_max)));
+    const float block_max = S::ReduceMax(best), old_max = *max;
+    *max = block_max > old_max ? block_max : old_max;
+    return old_max - *max;
+  }
+
+  // Scores into weights relative to the maximum; returns their sum.
+  static SWITCHYARD_INLINE float Exponentiate(float* p, float max) {
+    const F shift = S::Set1(max);
     F total = S::Zero();
+#pragma GCC unroll 8
     for (int j = 0; j < kKeys; j += L) {
-      const F e = Exp<S>(S::Sub(S::Load(p + j), S::Set1(new_max)));
+      const F e = Exp<S>(S::Sub(S::Load(p + j), shift));
       S::Store(p + j, e);
       total = S::Add(total, e);
     }
-    *max = new_max;
-    *sum = *sum * decay[0] + S::ReduceAdd(total);
-    return decay[0];
+    return S::ReduceAdd(total);
   }
 
   // o[r] = o[r] * decay[r] + sum_j p[r][j] v[j], in the order of j.

@@ -18,7 +18,7 @@ using bf16 = uint16_t;   // the upper half of an IEEE float
 
 enum class Isa { kScalar, kAvx2, kAvx512, kAvx512Bf16 };
 Isa BestIsa();           // what this CPU has
-Isa CurrentIsa();        // in use
+Isa CurrentIsa();        // in use; at first the fastest, which need not be the best (see isa.cc)
 void SetIsa(Isa isa);    // at most BestIsa(); before packing anything. Not thread-safe
 const char* IsaName(Isa isa);
 
