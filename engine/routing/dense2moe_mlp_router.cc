@@ -1,0 +1,62 @@
+#include "engine/routing/dense2moe_mlp_router.h"
+
+#include <ATen/ATen.h>
+
+#include <utility>
+#include <vector>
+
+#include "engine/routing/router_tensors.h"
+#include "engine/tensor/linear.h"
+
+namespace switchyard {
+
+namespace {
+
+struct MlpLayer {
+  Linear fc1, fc2;
+};
+
+class Dense2MoeMlpRouter final : public Router {
+ public:
+  Dense2MoeMlpRouter(const SelectionRule& rule, std::vector<MlpLayer> layers) : layers_(std::move(layers)) { rule_ = rule; }
+
+  at::Tensor Logits(int32_t layer, const at::Tensor& x) const override {
+    const MlpLayer& mlp = layers_[layer];
+    at::Tensor hidden = mlp.fc1.Forward(x.to(at::kFloat));
+    // Not at::relu_, which would wake OpenMP's threads beside the kernels' own pool.
+    float* values = hidden.mutable_data_ptr<float>();
+    for (int64_t i = 0; i < hidden.numel(); ++i) values[i] = values[i] < 0 ? 0 : values[i];   // NaN stays, to be refused by the selection
+    return mlp.fc2.Forward(hidden);
+  }
+  int32_t num_experts() const override { return static_cast<int32_t>(layers_.front().fc2.out_features()); }
+  int32_t num_layers() const override { return static_cast<int32_t>(layers_.size()); }
+  int64_t bytes() const override {
+    int64_t total = 0;
+    for (const MlpLayer& layer : layers_) total += layer.fc1.bytes() + layer.fc2.bytes();
+    return total;
+  }
+
+ private:
+  std::vector<MlpLayer> layers_;
+};
+
+}  // namespace
+
+StatusOr<std::unique_ptr<Router>> LoadDense2MoeMlpRouter(const RouterArtifact& artifact, const SelectionRule& rule, const Compute& compute) {
+  const int64_t experts = static_cast<int64_t>(artifact.manifest.experts.size()), hidden = artifact.manifest.hidden_size;
+  const bool may_be_bf16 = compute.backend == Backend::kFast && compute.weight_dtype == at::kBFloat16;
+  RouterTensors tensors(artifact);
+  std::vector<MlpLayer> layers;
+  for (int32_t l = 0; l < artifact.manifest.num_layers; ++l) {
+    const at::ScalarType fc1_dtype = may_be_bf16 && tensors.IsBf16(l, "fc1.weight") ? at::kBFloat16 : at::kFloat;
+    ASSIGN_OR_RETURN(const at::Tensor fc1, tensors.Get(l, "fc1.weight", {-1, hidden}, fc1_dtype));
+    ASSIGN_OR_RETURN(const at::Tensor fc1_bias, tensors.Get(l, "fc1.bias", {fc1.size(0)}, at::kFloat));
+    ASSIGN_OR_RETURN(const at::Tensor fc2, tensors.Get(l, "fc2.weight", {experts, fc1.size(0)}, at::kFloat));
+    ASSIGN_OR_RETURN(const at::Tensor fc2_bias, tensors.Get(l, "fc2.bias", {experts}, at::kFloat));
+    layers.push_back({Linear(compute, fc1, fc1_bias, fc1_dtype), Linear(compute, fc2, fc2_bias, at::kFloat)});
+  }
+  RETURN_IF_ERROR(tensors.CheckAllRead());
+  return std::make_unique<Dense2MoeMlpRouter>(rule, std::move(layers));
+}
+
+}  // namespace switchyard

@@ -1,0 +1,50 @@
+#include "engine/routing/linear_router.h"
+
+#include <ATen/ATen.h>
+
+#include <utility>
+#include <vector>
+
+#include "engine/routing/router_tensors.h"
+#include "engine/tensor/linear.h"
+
+namespace switchyard {
+
+namespace {
+
+class LinearRouter final : public Router {
+ public:
+  LinearRouter(const SelectionRule& rule, std::vector<Linear> layers) : layers_(std::move(layers)) { rule_ = rule; }
+
+  at::Tensor Logits(int32_t layer, const at::Tensor& x) const override { return layers_[layer].Forward(x.to(at::kFloat)); }
+  int32_t num_experts() const override { return static_cast<int32_t>(layers_.front().out_features()); }
+  int32_t num_layers() const override { return static_cast<int32_t>(layers_.size()); }
+  int64_t bytes() const override {
+    int64_t total = 0;
+    for (const Linear& layer : layers_) total += layer.bytes();
+    return total;
+  }
+
+ private:
+  std::vector<Linear> layers_;
+};
+
+}  // namespace
+
+StatusOr<std::unique_ptr<Router>> LoadLinearRouter(const RouterArtifact& artifact, const SelectionRule& rule, const Compute& compute) {
+  const int64_t experts = static_cast<int64_t>(artifact.manifest.experts.size()), hidden = artifact.manifest.hidden_size;
+  RouterTensors tensors(artifact);
+  std::vector<Linear> layers;
+  for (int32_t l = 0; l < artifact.manifest.num_layers; ++l) {
+    ASSIGN_OR_RETURN(const at::Tensor weight, tensors.Get(l, "weight", {experts, hidden}, at::kFloat));
+    std::optional<at::Tensor> bias;
+    if (tensors.Has(l, "bias")) {
+      ASSIGN_OR_RETURN(bias, tensors.Get(l, "bias", {experts}, at::kFloat));
+    }
+    layers.emplace_back(compute, weight, bias, at::kFloat);
+  }
+  RETURN_IF_ERROR(tensors.CheckAllRead());
+  return std::make_unique<LinearRouter>(rule, std::move(layers));
+}
+
+}  // namespace switchyard
