@@ -10,15 +10,36 @@
 
 #include "engine/artifact/peft_adapter.h"
 #include "engine/base/status.h"
+#include "engine/kernels/kernels.h"
 #include "engine/tensor/compute.h"
 
 namespace switchyard {
 
-// delta = scale * B A. Kept in f32 whatever the base's dtype (they are small): `a` [rank, in], `b` [out, rank], `b_t` [rank, out] for the kernels.
-struct ExpertLora {
-  at::Tensor a, b, b_t;
-  float scale = 0;
-  int64_t rank() const { return a.size(0); }
+// delta = scale * B A. On the reference backend two f32 tensors; on the fast one two packed matrices in the base's dtype: with a bf16 base the products
+// round x, A, z = A x and B to bf16 and sum in fp32, as the base's own products do, for half the bytes read at every token.
+class ExpertLora {
+ public:
+  // a [rank, in], b [out, rank], any floating dtype.
+  ExpertLora(const at::Tensor& a, const at::Tensor& b, float scale, const Compute& compute);
+
+  int64_t rank() const { return rank_; }
+  int64_t in_features() const { return in_; }
+  int64_t out_features() const { return out_; }
+  float scale() const { return scale_; }
+  int64_t bytes() const;
+
+  // Reference only: scale * (x Aᵀ) Bᵀ in f32.
+  at::Tensor Delta(const at::Tensor& x) const;
+  // Fast only. z [rows, rank] = A x; then y [rows, out] += B z, or y = B z. The caller puts the scale into z. Row by row the same bits whatever
+  // `rows` and the pool. x, y: row strides in elements.
+  void Shrink(kernels::ThreadPool& pool, const float* x, int64_t rows, int64_t x_stride, float* z) const;
+  void Expand(kernels::ThreadPool& pool, const float* z, int64_t rows, float* y, int64_t y_stride, bool accumulate) const;
+
+ private:
+  int64_t rank_, in_, out_;
+  float scale_;
+  at::Tensor a_, b_;                                         // reference
+  std::shared_ptr<const kernels::PackedMatrix> packed_a_, packed_b_;   // fast
 };
 
 struct ExpertLayer {
@@ -37,7 +58,8 @@ struct Expert {
 };
 
 std::shared_ptr<const Expert> ZeroExpert(const std::string& name, int32_t num_layers);
-StatusOr<std::shared_ptr<const Expert>> LoadExpert(const std::string& name, const PeftAdapter& adapter);
+// DATA_LOSS names expert and tensor when a value is NaN or infinite; INVALID_ARGUMENT when A and B do not fit together.
+StatusOr<std::shared_ptr<const Expert>> LoadExpert(const std::string& name, const PeftAdapter& adapter, const Compute& compute);
 
 using ExpertBank = std::vector<std::shared_ptr<const Expert>>;   // by ExpertIndex
 

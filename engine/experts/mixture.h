@@ -32,10 +32,12 @@ enum class MixtureAlgorithm {
 };
 
 // x [T, hidden] in activation_dtype -> y [T, hidden]. Plain ATen, row groups by expert, every expert's full block in the activation dtype: slow, obvious.
-// y = F(x) + sum_e w_e (full_e(x) - F(x)) computed as sum of full blocks; rows with only zero take F(x) as it is.
+// y = F(x) + sum_e w_e (full_e(x) - F(x)), summed in f32; rows with only zero take F(x) as it is. Needs a reference Compute behind ffn and bank.
 at::Tensor MixtureReference(const at::Tensor& x, const FeedForward& ffn, const ExpertBank& bank, int32_t layer, const LayerRoutes& routes);
 
-// Our kernels (compute.backend == kFast). Groups rows by expert; only selected experts cost. A row's result does not depend on its neighbours.
+// Our kernels (compute.backend == kFast). Groups rows by expert; only selected experts cost. With kSingleDown a row's result is the same bits whatever
+// its neighbours, the number of rows and of threads; it is summed over the slots in their order. Keeps scratch of about 3 T x intermediate floats
+// on the calling thread.
 at::Tensor MixtureFast(const Compute& compute, const at::Tensor& x, const FeedForward& ffn, const ExpertBank& bank, int32_t layer,
                        const LayerRoutes& routes, MixtureAlgorithm algorithm);
 

@@ -131,7 +131,7 @@ class RunnerLoader {
     report_.notes.push_back(absl::StrFormat("expert %s: rank up to %d, %d of %d tensors loaded, %d ignored%s", expert.name, adapter->max_rank,
                                             adapter->coverage.loaded, adapter->coverage.expected, adapter->coverage.ignored.size(),
                                             adapter->untrained ? ", untrained" : ""));
-    auto loaded = LoadExpert(expert.name, *adapter);
+    auto loaded = LoadExpert(expert.name, *adapter, base_->compute);
     if (!loaded.ok()) return Annotate(loaded.status(), absl::StrFormat("expert %s", expert.name));
     return loaded;
   }

@@ -1,0 +1,41 @@
+// The routes of one layer turned around: for each (slot, expert) the rows that chose it. Private to this room.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "engine/experts/expert_bank.h"
+#include "engine/routing/layer_routes.h"
+
+namespace switchyard {
+
+// Within one slot every row occurs at most once, so the groups of a slot may be worked on at the same time.
+struct RowGroup {
+  const ExpertLayer* expert = nullptr;   // never empty
+  int32_t slot = 0;
+  int64_t first = 0;                     // of its assignments among all
+  std::span<const int64_t> rows;         // ascending
+  std::span<const float> weights;
+};
+
+// Zero experts, experts without an adapter in this layer, unused slots and weights of 0 are left out: they are the base.
+class RowGroups {
+ public:
+  // Experts of `routes` must be indices of `bank`. Borrows from bank.
+  RowGroups(const ExpertBank& bank, int32_t layer, const LayerRoutes& routes);
+  RowGroups(const RowGroups&) = delete;
+  RowGroups& operator=(const RowGroups&) = delete;
+
+  const std::vector<RowGroup>& all() const { return groups_; }   // by slot, then expert
+  int64_t assignments() const { return static_cast<int64_t>(rows_.size()); }
+  // 1 - sum of the row's weights, what stays with the base: exactly 1 for a row in no group, exactly 0 when the weights sum to 1 within rounding.
+  float base_share(int64_t row) const { return base_share_[static_cast<size_t>(row)]; }
+
+ private:
+  std::vector<RowGroup> groups_;
+  std::vector<int64_t> rows_;
+  std::vector<float> weights_, base_share_;
+};
+
+}  // namespace switchyard
