@@ -21,18 +21,19 @@ struct PackedMatrix::Impl {
 namespace {
 
 // w[n, k] -> [panel][step][lane][k within step], zero where n or k runs out.
-template <typename T>
-void Pack(const T* w, int64_t row_stride, int per_step, PackedMatrix::Impl& impl) {
+template <int kPerStep, typename T>
+void Pack(const T* w, int64_t row_stride, PackedMatrix::Impl& impl) {
   const int64_t lanes = impl.table->lanes;
-  impl.steps = (impl.k + per_step - 1) / per_step;
+  impl.steps = (impl.k + kPerStep - 1) / kPerStep;
   impl.panels = (impl.n + lanes - 1) / lanes;
-  impl.panel_stride = impl.steps * lanes * per_step;
+  impl.panel_stride = impl.steps * lanes * kPerStep;
   impl.bytes = impl.panels * impl.panel_stride * static_cast<int64_t>(sizeof(T));
   T* out = static_cast<T*>(impl.data.Resize(static_cast<size_t>(std::max<int64_t>(impl.bytes, 1))));
   std::memset(static_cast<void*>(out), 0, static_cast<size_t>(impl.bytes));
   for (int64_t row = 0; row < impl.n; ++row) {
-    T* panel = out + row / lanes * impl.panel_stride + row % lanes * per_step;
-    for (int64_t i = 0; i < impl.k; ++i) panel[i / per_step * lanes * per_step + i % per_step] = w[row * row_stride + i];
+    T* panel = out + row / lanes * impl.panel_stride + row % lanes * kPerStep;
+    const T* from = w + row * row_stride;
+    for (int64_t i = 0; i < impl.k; ++i) panel[i / kPerStep * lanes * kPerStep + i % kPerStep] = from[i];
   }
 }
 
@@ -87,7 +88,7 @@ std::unique_ptr<PackedMatrix> PackedMatrix::PackBF16(const bf16* w, int64_t n, i
   impl.k = k;
   impl.type = WeightType::kBF16;
   impl.table = &CurrentTable();
-  Pack(w, row_stride, 2, impl);
+  Pack<2>(w, row_stride, impl);
   return packed;
 }
 
@@ -98,7 +99,7 @@ std::unique_ptr<PackedMatrix> PackedMatrix::PackF32(const float* w, int64_t n, i
   impl.k = k;
   impl.type = WeightType::kF32;
   impl.table = &CurrentTable();
-  Pack(w, row_stride, 1, impl);
+  Pack<1>(w, row_stride, impl);
   return packed;
 }
 
