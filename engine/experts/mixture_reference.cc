@@ -26,7 +26,7 @@ at::Tensor MixtureReference(const at::Tensor& x, const FeedForward& ffn, const E
   const at::Tensor base = Block(x, ffn, ExpertLayer{});
   const RowGroups groups(bank, layer, routes);
   if (groups.all().empty()) return base;
-  at::Tensor y = base.to(at::kFloat);
+  at::Tensor y = base.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
   for (const RowGroup& group : groups.all()) {
     const at::Tensor rows = at::from_blob(const_cast<int64_t*>(group.rows.data()), {static_cast<int64_t>(group.rows.size())}, at::kLong);
     const at::Tensor weights = at::from_blob(const_cast<float*>(group.weights.data()), {rows.size(0), 1}, at::kFloat);
