@@ -17,7 +17,7 @@ CLI::App* GenerateCommand::AddTo(CLI::App& app) {
   command->footer(
       "Examples:\n"
       "  switchyard generate --chat \"What is a tort?\"\n"
-      "  switchyard generate --temperature 0.8 --top-p 0.95 --seed 7 --stop '\\n' \"Once upon a time\"\n"
+      "  switchyard generate --temperature 0.8 --top-p 0.95 --seed 7 --stop \"The end\" \"Once upon a time\"\n"
       "  switchyard generate --routing expert=law --routes layer \"The court held that\"\n"
       "  switchyard generate --input requests.jsonl --output replies.jsonl\n"
       "The text goes to standard output, the closing line with its figures to standard error.");
