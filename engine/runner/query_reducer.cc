@@ -3,9 +3,11 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <span>
 #include <vector>
 
 #include "engine/kernels/kernels.h"
+#include "engine/tensor/rows.h"
 
 namespace switchyard {
 
@@ -88,12 +90,6 @@ std::vector<RowJob> Jobs(const std::vector<Asked>& asked) {
   return jobs;
 }
 
-at::Tensor GatherRows(const at::Tensor& hidden, const RowJob* jobs, int64_t count) {
-  std::vector<int64_t> rows(count);
-  for (int64_t i = 0; i < count; ++i) rows[i] = jobs[i].row;
-  return hidden.index_select(0, at::from_blob(rows.data(), {count}, at::kLong));
-}
-
 }  // namespace
 
 Status AnswerQueries(const Step& step, const at::Tensor& hidden, Decoder& decoder, kernels::ThreadPool* pool, StepResult* result) {
@@ -104,10 +100,12 @@ Status AnswerQueries(const Step& step, const at::Tensor& hidden, Decoder& decode
   const std::vector<RowJob> jobs = Jobs(asked);
   const int64_t vocabulary = step.snapshot->info().vocab_size, total = static_cast<int64_t>(jobs.size());
   const int64_t chunk = std::max<int64_t>(1, kChunkLogits / vocabulary);
+  std::vector<int32_t> rows;
+  for (const RowJob& job : jobs) rows.push_back(job.row);
   std::vector<char> finite(jobs.size(), 1);
   for (int64_t begin = 0; begin < total; begin += chunk) {
     const int64_t count = std::min(chunk, total - begin);
-    const at::Tensor logits = decoder.Logits(GatherRows(hidden, jobs.data() + begin, count));
+    const at::Tensor logits = decoder.Logits(GatherRows(hidden, std::span(rows).subspan(begin, count)));
     const float* data = logits.const_data_ptr<float>();
     const auto answer = [&](int64_t from, int64_t to) {
       for (int64_t i = from; i < to; ++i) finite[begin + i] = AnswerRow(step, jobs[begin + i], data + i * vocabulary, vocabulary, result);

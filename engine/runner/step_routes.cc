@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "engine/routing/selection.h"
+#include "engine/tensor/rows.h"
 
 namespace switchyard {
 
@@ -38,15 +39,11 @@ RouteTrace MakeTrace(int32_t rows, int32_t layers, int32_t k) {
 
 // Rows of the segments that route by themselves, as one matrix; x itself when that is all of them.
 at::Tensor LearnedRows(const Step& step, const at::Tensor& x) {
-  std::vector<at::Tensor> parts;
-  int64_t rows = 0;
+  std::vector<int32_t> rows;
   for (const Segment& segment : step.segments) {
-    if (!IsLearned(segment)) continue;
-    parts.push_back(x.slice(0, segment.begin, segment.end));
-    rows += segment.end - segment.begin;
+    for (int32_t row = segment.begin; IsLearned(segment) && row < segment.end; ++row) rows.push_back(row);
   }
-  if (rows == x.size(0)) return x;
-  return parts.size() == 1 ? parts.front().contiguous() : at::cat(parts, 0);
+  return static_cast<int64_t>(rows.size()) == x.size(0) ? x : GatherRows(x, rows);
 }
 
 }  // namespace

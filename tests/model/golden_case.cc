@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
 #include <span>
 #include <utility>
 
@@ -17,10 +16,9 @@ GoldenCase::GoldenCase(const std::string& name) : name_(name), directory_("tests
   EXPECT_TRUE(file.ok()) << file.status();
   if (!file.ok()) return;
   file_ = *std::move(file);
-  const auto meta = nlohmann::json::parse(file_->metadata().at("golden"));
-  prompts_ = meta.at("prompts").get<int>();
-  experts_ = meta.value("experts", std::vector<std::string>{});
-  mixture_experts_ = meta.value("mixture_experts", std::vector<std::string>{});
+  meta_ = nlohmann::json::parse(file_->metadata().at("golden"));
+  experts_ = meta_.value("experts", std::vector<std::string>{});
+  mixture_experts_ = meta_.value("mixture_experts", std::vector<std::string>{});
 }
 
 at::Tensor GoldenCase::Get(const std::string& tensor) const {
@@ -72,7 +70,7 @@ void WriteGoldenRouter(const GoldenCase& golden, const std::string& kind, int to
   manifest.hidden_size = info.hidden_size;
   for (const SnapshotInfo::Expert& expert : info.experts) manifest.experts.push_back({expert.name, expert.generation, expert.is_zero});
   const std::vector<std::pair<std::string, std::string>> names =
-      kind == "mlp" ? std::vector<std::pair<std::string, std::string>>{{"w1", "net.0.weight"}, {"b1", "net.0.bias"}, {"w2", "net.3.weight"}, {"b2", "net.3.bias"}}
+      kind == "mlp" ? std::vector<std::pair<std::string, std::string>>{{"w1", "fc1.weight"}, {"b1", "fc1.bias"}, {"w2", "fc2.weight"}, {"b2", "fc2.bias"}}
                     : std::vector<std::pair<std::string, std::string>>{{"weight", "weight"}};
   std::vector<at::Tensor> keep;
   std::vector<TensorView> views;

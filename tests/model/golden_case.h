@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -23,7 +24,8 @@ class GoldenCase {
   std::string expert_directory(const std::string& expert) const { return directory_ + "/experts/" + expert; }
   const std::vector<std::string>& experts() const { return experts_; }                    // PEFT directories
   const std::vector<std::string>& mixture_experts() const { return mixture_experts_; }    // router order, with "zero"; empty without mixtures
-  int prompts() const { return prompts_; }
+  int prompts() const { return meta_.value("prompts", 0); }
+  const nlohmann::json& meta() const { return meta_; }
 
   bool Has(const std::string& tensor) const { return file_->tensors().contains(tensor); }
   at::Tensor Get(const std::string& tensor) const;
@@ -37,7 +39,7 @@ class GoldenCase {
   std::string name_, directory_;
   std::shared_ptr<const SafetensorsFile> file_;
   std::vector<std::string> experts_, mixture_experts_;
-  int prompts_ = 0;
+  nlohmann::json meta_;
 };
 
 // Fails the running test when the runner does not load.

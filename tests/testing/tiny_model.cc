@@ -92,10 +92,10 @@ TinyTensors RouterTensors(const TinyModelSpec& model, const TinyRouterSpec& spec
       tensors[prefix + "weight"] = random.Matrix(experts, model.hidden, 2);
       continue;
     }
-    tensors[prefix + "net.0.weight"] = random.Matrix(half, model.hidden, 2);
-    tensors[prefix + "net.0.bias"] = random.Make({half}, 0.2);
-    tensors[prefix + "net.3.weight"] = random.Matrix(experts, half, 2);
-    tensors[prefix + "net.3.bias"] = random.Make({experts}, 0.2);
+    tensors[prefix + "fc1.weight"] = random.Matrix(half, model.hidden, 2);
+    tensors[prefix + "fc1.bias"] = random.Make({half}, 0.2);
+    tensors[prefix + "fc2.weight"] = random.Matrix(experts, half, 2);
+    tensors[prefix + "fc2.bias"] = random.Make({experts}, 0.2);
   }
   return tensors;
 }
