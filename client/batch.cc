@@ -74,8 +74,7 @@ StatusOr<BatchOutcome> RunBatch(const BatchOptions& options, const BatchMethod& 
   Progress progress(terminal, "lines", outcome.requests, earlier.lines);
   Status written = OkStatus();
   RunOrdered<Line, Answer>(
-      options.concurrency, [&] { return NextRequest(&reader); },
-      [&](Line& line) { return AnswerLine(line, method, options.retry); },
+      options.concurrency, [&] { return NextRequest(&reader); }, [&](Line& line) { return AnswerLine(line, method, options.retry); },
       [&](Answer answer) {
         if (answer.status.error_code() == grpc::StatusCode::UNAVAILABLE) {
           outcome.stopped = answer.status;

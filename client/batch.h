@@ -39,12 +39,12 @@ struct BatchOutcome {
   grpc::Status stopped;
 };
 
-// Answers `{"id": ..., "error": {"code": google.rpc.Code, "message": ...}}` for a request that fails; UNAVAILABLE after all retries stops the
-// batch instead, because it would spoil every line that follows. Blank lines of the input are passed over.
+// Answers `{"id": ..., "error": {"code": google.rpc.Code, "message": ...}}` for a request that fails; UNAVAILABLE after all retries stops
+// the batch instead, because it would spoil every line that follows. Blank lines of the input are passed over.
 //
-// Lines already in the output are kept after a check: each must be a response or an error with the id of its request. A last line without line
-// break (a torn write) is dropped. FAILED_PRECONDITION when the output belongs to another input; INVALID_ARGUMENT, NOT_FOUND and DATA_LOSS for
-// files that cannot be used. Blocks until the end.
+// Lines already in the output are kept after a check: each must be a response or an error with the id of its request. A last line without
+// line break (a torn write) is dropped. FAILED_PRECONDITION when the output belongs to another input; INVALID_ARGUMENT, NOT_FOUND and
+// DATA_LOSS for files that cannot be used. Blocks until the end.
 StatusOr<BatchOutcome> RunBatch(const BatchOptions& options, const BatchMethod& method, Terminal& terminal);
 
 }  // namespace switchyard::client

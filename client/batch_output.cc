@@ -32,8 +32,8 @@ std::string LineId(const std::string& line) {
 }
 
 std::string ErrorLine(const std::string& id, const grpc::Status& status) {
-  const nlohmann::ordered_json json = {
-      {"id", id}, {"error", {{"code", static_cast<int>(status.error_code())}, {"message", status.error_message()}}}};
+  const nlohmann::ordered_json json = {{"id", id},
+                                       {"error", {{"code", static_cast<int>(status.error_code())}, {"message", status.error_message()}}}};
   return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
@@ -47,16 +47,17 @@ StatusOr<EarlierLines> CheckEarlierOutput(const std::string& path, const std::ve
     if (!line->complete) break;
     const auto index = static_cast<size_t>(line->number - 1);
     if (index >= request_ids.size()) {
-      return FailedPrecondition("%s has more lines than the input has requests (%d): it belongs to another input. Choose another --output.", path,
-                                request_ids.size());
+      return FailedPrecondition("%s has more lines than the input has requests (%d): it belongs to another input. Choose another --output.",
+                                path, request_ids.size());
     }
     bool failed = false;
     if (const Status status = CheckLine(line->text, method, &failed); !status.ok()) {
       return FailedPrecondition("%s:%d: %s. Repair the file, remove it, or choose another --output.", path, line->number, Message(status));
     }
     if (const std::string id = LineId(line->text); id != request_ids[index]) {
-      return FailedPrecondition("%s:%d: expected the id \"%s\" of the request, found \"%s\": it belongs to another input. Choose another --output.",
-                                path, line->number, request_ids[index], id);
+      return FailedPrecondition(
+          "%s:%d: expected the id \"%s\" of the request, found \"%s\": it belongs to another input. Choose another --output.", path,
+          line->number, request_ids[index], id);
     }
     ++earlier.lines;
     if (failed) ++earlier.failed;

@@ -25,8 +25,8 @@ class Connection {
 
   const ConnectionOptions& options() const { return options_; }
 
-  // Fills `whole` with the stream put together: the text, tokens and log-probs joined, the rest from the message that carries it. `on_piece`,
-  // when given, sees each message as it arrives, on this thread. INTERNAL when the stream ends well without a finish.
+  // Fills `whole` with the stream put together: the text, tokens and log-probs joined, the rest from the message that carries it.
+  // `on_piece`, when given, sees each message as it arrives, on this thread. INTERNAL when the stream ends well without a finish.
   grpc::Status Generate(const v1::GenerateRequest& request, v1::GenerateResponse* whole, const PieceFn& on_piece = nullptr);
   grpc::Status Score(const v1::ScoreRequest& request, v1::ScoreResponse* response);
   grpc::Status Route(const v1::RouteRequest& request, v1::RouteResponse* response);

@@ -14,7 +14,7 @@ namespace switchyard::client {
 struct CsvRecord {
   int64_t line = 0;  // where it begins, from 1
   std::vector<std::string> fields;
-  Status status;     // INVALID_ARGUMENT when the record breaks the rules; reading goes on at the next line
+  Status status;  // INVALID_ARGUMENT when the record breaks the rules; reading goes on at the next line
 };
 
 // Thread-compatible. The text must outlive the reader. Takes \n and \r\n; empty lines are passed over.

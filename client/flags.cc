@@ -30,11 +30,12 @@ void AddConnectionFlags(CLI::App& app, ConnectionOptions* options) {
 }
 
 std::vector<CLI::Option*> RoutingFlags::AddTo(CLI::App& app) {
-  return {app.add_option("--routing", routing, "How experts are chosen: " + std::string(kRoutingForms))
-              ->type_name("HOW")
-              ->capture_default_str()
-              ->group("Routing"),
-          app.add_option("--pin", pin, "Refuse to be answered by another snapshot than this generation")->type_name("HASH")->group("Routing")};
+  return {
+      app.add_option("--routing", routing, "How experts are chosen: " + std::string(kRoutingForms))
+          ->type_name("HOW")
+          ->capture_default_str()
+          ->group("Routing"),
+      app.add_option("--pin", pin, "Refuse to be answered by another snapshot than this generation")->type_name("HASH")->group("Routing")};
 }
 
 Status ParseRoutingFlags(const RoutingFlags& flags, v1::Routing* routing, v1::PinnedGenerations* pinned) {
@@ -71,7 +72,9 @@ v1::Chat MakeChat(const PromptFlags& flags, const std::string& prompt) {
 
 void BatchFlags::AddTo(CLI::App& app, const std::string& request_name) {
   const std::string group = "Batch";
-  auto* in = app.add_option("--input", input, "Send every line of this file, a " + request_name + " in proto3 JSON")->type_name("FILE.jsonl")->group(group);
+  auto* in = app.add_option("--input", input, "Send every line of this file, a " + request_name + " in proto3 JSON")
+                 ->type_name("FILE.jsonl")
+                 ->group(group);
   auto* out = app.get_option_no_throw("--output");
   if (out == nullptr) {
     out = app.add_option("--output", output, "Where the replies go, line by line in the same order; a file begun earlier is continued")
@@ -104,8 +107,9 @@ ExitCode RunBatchCommand(const BatchFlags& flags, const std::vector<CLI::Option*
   options.retry.retries = flags.retries;
   const StatusOr<BatchOutcome> outcome = RunBatch(options, method, terminal);
   if (!outcome.ok()) return Fail(terminal, outcome.status());
-  terminal.err << absl::StrFormat("%d of %d answered in %s (%d by an earlier run, %d with an error), %.1f/s", outcome->resumed + outcome->done,
-                                  outcome->requests, ShortDuration(absl::Seconds(outcome->seconds)), outcome->resumed, outcome->failed,
+  terminal.err << absl::StrFormat("%d of %d answered in %s (%d by an earlier run, %d with an error), %.1f/s",
+                                  outcome->resumed + outcome->done, outcome->requests, ShortDuration(absl::Seconds(outcome->seconds)),
+                                  outcome->resumed, outcome->failed,
                                   outcome->seconds > 0 ? static_cast<double>(outcome->done) / outcome->seconds : 0.0)
                << std::endl;
   if (!outcome->stopped.ok()) {

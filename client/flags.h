@@ -54,8 +54,8 @@ struct BatchFlags {
   bool given() const { return !input.empty(); }
 };
 
-// Runs the batch and prints its closing line. `single` are the options that describe one request: refused here, because every line of the input
-// is a whole request.
+// Runs the batch and prints its closing line. `single` are the options that describe one request: refused here, because every line of the
+// input is a whole request.
 ExitCode RunBatchCommand(const BatchFlags& flags, const std::vector<CLI::Option*>& single, const BatchMethod& method,
                          const ConnectionOptions& connection, CommandEnvironment& environment);
 

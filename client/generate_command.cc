@@ -53,7 +53,8 @@ void GenerateCommand::AddSampling(CLI::App& app) {
   add(app.add_option("--seed", seed_, "Repeat a sampled answer (default: random, and reported)"), "N");
   add(app.add_option("--stop", stop_, "End before this text; may be given several times")->allow_extra_args(false), "TEXT");
   single_.push_back(app.add_flag("--ignore-eos", ignore_eos_, "Go on after the model's end token")->group(group));
-  single_.push_back(app.add_flag("--truncate", truncate_, "Drop the oldest tokens of a prompt that is too long, instead of an error")->group(group));
+  single_.push_back(
+      app.add_flag("--truncate", truncate_, "Drop the oldest tokens of a prompt that is too long, instead of an error")->group(group));
 }
 
 StatusOr<v1::GenerateRequest> GenerateCommand::MakeRequest(std::istream& in) const {
@@ -90,7 +91,8 @@ ExitCode GenerateCommand::Run(CommandEnvironment& environment) {
                                 }};
     return RunBatchCommand(batch_, single_, method, connection_, environment);
   }
-  if (single_.front()->count() == 0) return Fail(environment.terminal, "generate needs a PROMPT (or - for standard input), or --input FILE.jsonl");
+  if (single_.front()->count() == 0)
+    return Fail(environment.terminal, "generate needs a PROMPT (or - for standard input), or --input FILE.jsonl");
   const StatusOr<v1::GenerateRequest> request = MakeRequest(environment.in);
   if (!request.ok()) return Fail(environment.terminal, request.status());
   return RunOne(*request, environment);

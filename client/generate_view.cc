@@ -11,10 +11,14 @@ namespace {
 
 std::string Reason(const v1::GenerateResponse::Finish& finish) {
   switch (finish.reason()) {
-    case v1::GenerateResponse::REASON_STOP_TOKEN: return "end of text";
-    case v1::GenerateResponse::REASON_STOP_STRING: return "stopped at \"" + OneLine(finish.stop_string(), 24) + "\"";
-    case v1::GenerateResponse::REASON_LENGTH: return "token limit";
-    default: return "no reason given";
+    case v1::GenerateResponse::REASON_STOP_TOKEN:
+      return "end of text";
+    case v1::GenerateResponse::REASON_STOP_STRING:
+      return "stopped at \"" + OneLine(finish.stop_string(), 24) + "\"";
+    case v1::GenerateResponse::REASON_LENGTH:
+      return "token limit";
+    default:
+      return "no reason given";
   }
 }
 
@@ -23,9 +27,9 @@ std::string Reason(const v1::GenerateResponse::Finish& finish) {
 std::string ShortGeneration(const std::string& generation) { return generation.empty() ? "-" : OneLine(generation.substr(0, 12)); }
 
 std::string FinishLine(const v1::GenerateResponse::Finish& finish) {
-  std::string line = absl::StrFormat("%d tokens · %.1f tok/s · %s · %d prompt tokens · generation %s · seed %d", finish.usage().generated_tokens(),
-                                     finish.timings().tokens_per_second(), Reason(finish), finish.usage().prompt_tokens(),
-                                     ShortGeneration(finish.generations().snapshot()), finish.seed());
+  std::string line = absl::StrFormat("%d tokens · %.1f tok/s · %s · %d prompt tokens · generation %s · seed %d",
+                                     finish.usage().generated_tokens(), finish.timings().tokens_per_second(), Reason(finish),
+                                     finish.usage().prompt_tokens(), ShortGeneration(finish.generations().snapshot()), finish.seed());
   if (finish.truncated_tokens() > 0) line += absl::StrFormat(" · %d oldest prompt tokens dropped", finish.truncated_tokens());
   return line;
 }

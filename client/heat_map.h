@@ -18,8 +18,8 @@ struct HeatGrid {
   std::vector<Row> rows;
 };
 
-// With percentages where they fit into `columns` of the screen, else shades under letters with a legend. Colour only when the style has it: the
-// shades alone say the same.
+// With percentages where they fit into `columns` of the screen, else shades under letters with a legend. Colour only when the style has it:
+// the shades alone say the same.
 std::string DrawHeatGrid(const HeatGrid& grid, const Style& style, size_t columns);
 
 // a..z, A..Z, then "+": short names for columns.

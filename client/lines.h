@@ -13,11 +13,11 @@
 namespace switchyard::client {
 
 struct Line {
-  std::string text;        // without its line break (\n or \r\n)
-  int64_t number = 0;      // from 1
-  bool complete = true;    // ended by a line break; false only for a last line that is not
-  bool too_long = false;   // longer than the bound: `text` is empty, the line was skipped
-  uint64_t bytes = 0;      // in the file, line break included
+  std::string text;       // without its line break (\n or \r\n)
+  int64_t number = 0;     // from 1
+  bool complete = true;   // ended by a line break; false only for a last line that is not
+  bool too_long = false;  // longer than the bound: `text` is empty, the line was skipped
+  uint64_t bytes = 0;     // in the file, line break included
 };
 
 // Thread-compatible. Holds one line at a time.

@@ -45,10 +45,17 @@ StatusOr<std::string> ParsePythonString(std::string_view text, size_t* at) {
     switch (escaped) {
       case '\\':
       case '\'':
-      case '"': value += escaped; break;
-      case 'n': value += '\n'; break;
-      case 't': value += '\t'; break;
-      default: value.append("\\").append(1, escaped);
+      case '"':
+        value += escaped;
+        break;
+      case 'n':
+        value += '\n';
+        break;
+      case 't':
+        value += '\t';
+        break;
+      default:
+        value.append("\\").append(1, escaped);
     }
   }
   return InvalidArgument("\"options\": the list ends inside a string");
@@ -69,12 +76,14 @@ StatusOr<std::vector<std::string>> ParseList(std::string_view text) {
     if (options.size() == kMaxOptions) return InvalidArgument("\"options\": more than %d", kMaxOptions);
     const auto index = static_cast<int>(options.size());
     if (item.compare(0, 3, Label(index)) != 0) {
-      return InvalidArgument("\"options\": expected \"%s\" at the start of option %d, found \"%s\"", Label(index), index + 1, item.substr(0, 12));
+      return InvalidArgument("\"options\": expected \"%s\" at the start of option %d, found \"%s\"", Label(index), index + 1,
+                             item.substr(0, 12));
     }
     options.push_back(WithoutLabels(item, index));
     skip_blanks();
     if (at < text.size() && text[at] == ']' && at + 1 == text.size()) return options;
-    if (at == text.size() || text[at] != ',') return InvalidArgument("\"options\": expected \",\" or \"]\" at character %d of the list", at);
+    if (at == text.size() || text[at] != ',')
+      return InvalidArgument("\"options\": expected \",\" or \"]\" at character %d of the list", at);
     ++at;
   }
 }

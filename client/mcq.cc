@@ -118,12 +118,24 @@ StatusOr<McqSet> ParseMcq(std::string_view text, McqFormat format, const std::st
   set.format = format;
   Status status;
   switch (format) {
-    case McqFormat::kMedMcqa: status = ParseMedMcqa(text, file, &set); break;
-    case McqFormat::kCaseHold: status = ParseCaseHold(text, file, &set); break;
-    case McqFormat::kMathQa: status = ParseMathQa(text, file, &set); break;
-    case McqFormat::kMmlu: status = ParseMmlu(text, file, &set); break;
-    case McqFormat::kJsonl: status = ParseOwnJsonl(text, file, &set); break;
-    case McqFormat::kAuto: status = Internal("%s: no format", file); break;
+    case McqFormat::kMedMcqa:
+      status = ParseMedMcqa(text, file, &set);
+      break;
+    case McqFormat::kCaseHold:
+      status = ParseCaseHold(text, file, &set);
+      break;
+    case McqFormat::kMathQa:
+      status = ParseMathQa(text, file, &set);
+      break;
+    case McqFormat::kMmlu:
+      status = ParseMmlu(text, file, &set);
+      break;
+    case McqFormat::kJsonl:
+      status = ParseOwnJsonl(text, file, &set);
+      break;
+    case McqFormat::kAuto:
+      status = Internal("%s: no format", file);
+      break;
   }
   RETURN_IF_ERROR(status);
   return set;

@@ -1,6 +1,7 @@
 // Multiple-choice questions out of files in the formats their publishers use.
 //
-//   medmcqa   JSON lines: question, opa..opd, cop. The original release counts cop from 1, the Hugging Face export from 0: a file that has a 0 is
+//   medmcqa   JSON lines: question, opa..opd, cop. The original release counts cop from 1, the Hugging Face export from 0: a file that has
+//   a 0 is
 //             taken as counted from 0, any other as counted from 1; one that has both a 0 and a 4 is refused.
 //   casehold  JSON lines of LexGLUE: {context, endings, label}, or the templated form {input_text, choices, answer}.
 //   mathqa    One JSON array: Problem, options (both "a ) 1 , b ) 2" and "['a ) 1', 'b ) 2']"), correct (a letter).
@@ -20,13 +21,13 @@
 namespace switchyard::client {
 
 struct McqQuestion {
-  std::string id;        // the file's own, else "<name>:<line>"
-  std::string context;   // a passage the question is about; may be empty
+  std::string id;       // the file's own, else "<name>:<line>"
+  std::string context;  // a passage the question is about; may be empty
   std::string question;
   std::vector<std::string> options;  // 2 to 26
-  int answer = 0;        // index into options
+  int answer = 0;                    // index into options
   std::string file;
-  int64_t line = 0;      // where the record begins; in mathqa the number of the record
+  int64_t line = 0;  // where the record begins; in mathqa the number of the record
 };
 
 struct BadRecord {

@@ -10,8 +10,11 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Json OptionFigures(const v1::ContinuationScore& score) {
-  Json json = {{"logprob", score.logprob()},       {"tokens", score.tokens()},  {"characters", score.characters()},
-               {"bytes", score.bytes()},           {"is_greedy", score.is_greedy()}};
+  Json json = {{"logprob", score.logprob()},
+               {"tokens", score.tokens()},
+               {"characters", score.characters()},
+               {"bytes", score.bytes()},
+               {"is_greedy", score.is_greedy()}};
   if (score.has_per_token()) json["per_token"] = score.per_token();
   if (score.has_per_character()) json["per_character"] = score.per_character();
   if (score.has_per_byte()) json["per_byte"] = score.per_byte();
@@ -107,8 +110,8 @@ std::string AnswerToJson(const McqAnswer& answer) {
 void McqTally::Add(const McqAnswer& answer) {
   const McqQuestion& question = answer.question;
   if (!answer.status.ok()) {
-    failures_.push_back(absl::StrFormat("%s (%s:%d): %s: %s", question.id, question.file, question.line, CodeName(answer.status.error_code()),
-                                        answer.status.error_message()));
+    failures_.push_back(absl::StrFormat("%s (%s:%d): %s: %s", question.id, question.file, question.line,
+                                        CodeName(answer.status.error_code()), answer.status.error_message()));
     return;
   }
   ++answered_;

@@ -67,7 +67,7 @@ class McqTally {
   int64_t answered() const { return answered_; }
   const std::vector<std::string>& failures() const { return failures_; }  // "id (file:line): what happened"
   const std::array<JudgeTally, kJudgeCount>& judges() const { return judges_; }
-  const std::set<std::string>& snapshots() const { return snapshots_; }   // generations that answered
+  const std::set<std::string>& snapshots() const { return snapshots_; }  // generations that answered
   // Accuracy of choosing blindly: the mean of 1 / options over the answered questions.
   double chance() const { return answered_ > 0 ? chance_sum_ / static_cast<double>(answered_) : 0; }
 

@@ -1,5 +1,5 @@
-// MMLU: CSV of question, A, B, C, D, answer. The original has no heading and letters; exports of the Hugging Face form have both a heading and
-// numbers from 0.
+// MMLU: CSV of question, A, B, C, D, answer. The original has no heading and letters; exports of the Hugging Face form have both a heading
+// and numbers from 0.
 #include "client/csv.h"
 #include "client/lines.h"
 #include "client/mcq.h"

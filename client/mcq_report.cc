@@ -64,13 +64,10 @@ std::string McqReport(const McqSet& set, const McqOutcome& outcome, const Style&
 }
 
 std::string McqReportJson(const McqSet& set, const McqOutcome& outcome) {
-  Json json = {{"format", McqFormatName(set.format)},
-               {"questions", set.questions.size()},
-               {"answered", outcome.tally.answered()},
-               {"chance", outcome.tally.chance()},
-               {"seconds", outcome.seconds},
-               {"questions_per_second", outcome.questions_per_second},
-               {"snapshots", outcome.tally.snapshots()}};
+  Json json = {
+      {"format", McqFormatName(set.format)},   {"questions", set.questions.size()}, {"answered", outcome.tally.answered()},
+      {"chance", outcome.tally.chance()},      {"seconds", outcome.seconds},        {"questions_per_second", outcome.questions_per_second},
+      {"snapshots", outcome.tally.snapshots()}};
   Json judges = Json::array();
   for (int judge = 0; judge < kJudgeCount; ++judge) {
     const JudgeTally& tally = outcome.tally.judges()[judge];

@@ -33,8 +33,8 @@ McqAnswer AnswerQuestion(const McqQuestion& question, const McqRunOptions& optio
 
 }  // namespace
 
-StatusOr<McqOutcome> RunMcq(const std::vector<McqQuestion>& questions, const McqRunOptions& options, const ScoreCall& score, Terminal& terminal,
-                            const AnswerFn& on_answer) {
+StatusOr<McqOutcome> RunMcq(const std::vector<McqQuestion>& questions, const McqRunOptions& options, const ScoreCall& score,
+                            Terminal& terminal, const AnswerFn& on_answer) {
   std::optional<LineAppender> output;
   if (!options.output.empty()) {
     ASSIGN_OR_RETURN(output, LineAppender::Open(options.output, /*truncate=*/true));

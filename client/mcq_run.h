@@ -23,7 +23,7 @@ struct McqRunOptions {
   v1::ScoreRequest common;  // routing, boundary, truncation: what all requests share
   int concurrency = 8;
   RetryPolicy retry;
-  std::string output;       // a line a question; "" for none. Written anew.
+  std::string output;  // a line a question; "" for none. Written anew.
 };
 
 struct McqOutcome {
@@ -39,7 +39,7 @@ using AnswerFn = std::function<void(const McqAnswer&)>;
 
 // Up to `concurrency` questions at once; `on_answer` (may be null) sees each in the order of the set, on the calling thread. DATA_LOSS or
 // INVALID_ARGUMENT when the output cannot be written.
-StatusOr<McqOutcome> RunMcq(const std::vector<McqQuestion>& questions, const McqRunOptions& options, const ScoreCall& score, Terminal& terminal,
-                            const AnswerFn& on_answer);
+StatusOr<McqOutcome> RunMcq(const std::vector<McqQuestion>& questions, const McqRunOptions& options, const ScoreCall& score,
+                            Terminal& terminal, const AnswerFn& on_answer);
 
 }  // namespace switchyard::client

@@ -13,11 +13,10 @@
 
 namespace switchyard::client {
 
-// Runs work(item) on `concurrency` threads. `next` and `sink` run on the calling thread, one at a time and never under a lock: `next` hands out
-// items until it is empty, `sink` takes results in that order and returns false to stop. At most 4 x concurrency items are held at once, so a
-// slow item stops the intake instead of filling the memory. Returns after every thread has ended; after a stop, calls in progress are waited for
-// and their results dropped.
-// REQUIRES: concurrency >= 1.
+// Runs work(item) on `concurrency` threads. `next` and `sink` run on the calling thread, one at a time and never under a lock: `next` hands
+// out items until it is empty, `sink` takes results in that order and returns false to stop. At most 4 x concurrency items are held at
+// once, so a slow item stops the intake instead of filling the memory. Returns after every thread has ended; after a stop, calls in
+// progress are waited for and their results dropped. REQUIRES: concurrency >= 1.
 template <typename Item, typename Result>
 void RunOrdered(int concurrency, const std::function<std::optional<Item>()>& next, const std::function<Result(Item&)>& work,
                 const std::function<bool(Result)>& sink) {

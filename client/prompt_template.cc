@@ -58,8 +58,8 @@ Status CheckTemplate(std::string_view text, std::string_view section, const std:
       bool known = false;
       for (const std::string_view placeholder : kPlaceholders) known = known || name == placeholder;
       if (!known) {
-        return InvalidArgument("%s: section %s: expected {question}, {options}, {letters}, {context} or \"{{\", found \"{%s\"", file, section,
-                               name.value_or("").substr(0, 20));
+        return InvalidArgument("%s: section %s: expected {question}, {options}, {letters}, {context} or \"{{\", found \"{%s\"", file,
+                               section, name.value_or("").substr(0, 20));
       }
       has_question = has_question || name == "question";
       at += name->size() + 1;

@@ -26,9 +26,9 @@ struct PromptTemplates {
   static PromptTemplates Default();
 };
 
-// A template file. Lines "=== letter ===", "=== text ===" and "=== unconditional ===" begin its sections, a section that is not there keeps its
-// default; a file without such lines is the template of both judges. Line breaks at the end of a section are dropped.
-// INVALID_ARGUMENT: an unknown section or placeholder, a section given twice, a prompt without {question}.
+// A template file. Lines "=== letter ===", "=== text ===" and "=== unconditional ===" begin its sections, a section that is not there keeps
+// its default; a file without such lines is the template of both judges. Line breaks at the end of a section are dropped. INVALID_ARGUMENT:
+// an unknown section or placeholder, a section given twice, a prompt without {question}.
 StatusOr<PromptTemplates> ParseTemplates(std::string_view file_text, const std::string& file);
 
 // REQUIRES: a template out of ParseTemplates or Default().

@@ -16,8 +16,7 @@ std::string ToJsonLine(const google::protobuf::Message& message) {
 
 Status FromJson(std::string_view json, google::protobuf::Message* message) {
   message->Clear();
-  const auto status =
-      google::protobuf::util::JsonStringToMessage(google::protobuf::StringPiece(json.data(), json.size()), message);
+  const auto status = google::protobuf::util::JsonStringToMessage(google::protobuf::StringPiece(json.data(), json.size()), message);
   if (status.ok()) return OkStatus();
   const auto text = status.message();
   return InvalidArgument("not a %s in proto3 JSON: %s", message->GetDescriptor()->name(), std::string(text.data(), text.size()));

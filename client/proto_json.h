@@ -1,5 +1,5 @@
-// Messages as one line of proto3 JSON (the canonical form: lowerCamelCase names; 64-bit integers as strings). Reading also takes the names of
-// the .proto file.
+// Messages as one line of proto3 JSON (the canonical form: lowerCamelCase names; 64-bit integers as strings). Reading also takes the names
+// of the .proto file.
 #pragma once
 
 #include <string>

@@ -10,7 +10,7 @@
 namespace switchyard::client {
 
 struct RetryPolicy {
-  int retries = 8;  // after the first attempt
+  int retries = 8;                                      // after the first attempt
   absl::Duration first_wait = absl::Milliseconds(100);  // doubles each time, with up to half taken off at random
   absl::Duration longest_wait = absl::Seconds(5);
   std::function<void(absl::Duration)> sleep = [](absl::Duration d) { absl::SleepFor(d); };  // tests put their own clock here

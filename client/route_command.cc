@@ -19,8 +19,9 @@ CLI::App* RouteCommand::AddTo(CLI::App& app) {
       "  switchyard route --level token --chat \"What is a tort?\" --given \"A tort is a civil wrong.\"\n"
       "  switchyard route --input requests.jsonl --output routes.jsonl");
   single_ = prompt_.AddTo(*command);
-  single_.push_back(
-      command->add_option("--level", level_, "summary, layer (a layer × expert heat map) or token")->type_name("LEVEL")->capture_default_str());
+  single_.push_back(command->add_option("--level", level_, "summary, layer (a layer × expert heat map) or token")
+                        ->type_name("LEVEL")
+                        ->capture_default_str());
   single_.push_back(command->add_option("--given", given_, "Text that follows the prompt: the routes of an answer")->type_name("TEXT"));
   single_.push_back(command->add_flag("--json", json_, "Print the reply as one line of proto3 JSON"));
   for (CLI::Option* option : routing_.AddTo(*command)) single_.push_back(option);
@@ -47,7 +48,8 @@ ExitCode RouteCommand::Run(CommandEnvironment& environment) {
   if (batch_.given()) {
     const BatchMethod method = {&v1::RouteRequest::default_instance(), &v1::RouteResponse::default_instance(),
                                 [&](const google::protobuf::Message& request, google::protobuf::Message* response) {
-                                  return connection.Route(static_cast<const v1::RouteRequest&>(request), static_cast<v1::RouteResponse*>(response));
+                                  return connection.Route(static_cast<const v1::RouteRequest&>(request),
+                                                          static_cast<v1::RouteResponse*>(response));
                                 }};
     return RunBatchCommand(batch_, single_, method, connection_, environment);
   }

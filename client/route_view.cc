@@ -82,11 +82,11 @@ std::string ProfileTable(const v1::RouteProfile& profile, const Style& style) {
     table.AddRow({OneLine(share.expert(), 32), std::to_string(share.tokens()), Percent(share.load_share()), Percent(share.weight_share()),
                   Bar(share.weight_share())});
   }
-  const std::string figures =
-      absl::StrFormat("%d token-layer pairs · %s · %s · %s · %s", profile.rows(), Figure("zero share", profile.has_zero_share(), profile.zero_share(), "%.3f"),
-                      Figure("base mass", profile.has_base_mass(), profile.base_mass(), "%.3f"),
-                      Figure("entropy", profile.has_mean_entropy(), profile.mean_entropy(), "%.3f nats"),
-                      Figure("margin", profile.has_mean_margin(), profile.mean_margin(), "%.3f"));
+  const std::string figures = absl::StrFormat("%d token-layer pairs · %s · %s · %s · %s", profile.rows(),
+                                              Figure("zero share", profile.has_zero_share(), profile.zero_share(), "%.3f"),
+                                              Figure("base mass", profile.has_base_mass(), profile.base_mass(), "%.3f"),
+                                              Figure("entropy", profile.has_mean_entropy(), profile.mean_entropy(), "%.3f nats"),
+                                              Figure("margin", profile.has_mean_margin(), profile.mean_margin(), "%.3f"));
   return table.Render(style) + style.Dim(figures) + "\n";
 }
 
@@ -104,13 +104,19 @@ std::string HeatMap(const v1::Routes& routes, const v1::Generations& generations
 }
 
 std::string TokenTable(const v1::Routes& routes, const v1::Generations& generations, const Style& style) {
-  Table table({{"#"}, {"token", Align::kLeft}, {"strongest", Align::kLeft}, {"entropy"}, {"least margin"}, {"first choice by layer", Align::kLeft}});
+  Table table({{"#"},
+               {"token", Align::kLeft},
+               {"strongest", Align::kLeft},
+               {"entropy"},
+               {"least margin"},
+               {"first choice by layer", Align::kLeft}});
   int position = 0;
   for (const v1::TokenRoute& token : routes.tokens()) {
     const TokenSummary summary = Summarise(token, generations);
     table.AddRow({std::to_string(position++), OneLine(token.text(), kTokenColumns), Strongest(summary, generations, token.layers_size()),
                   summary.entropy_layers > 0 ? absl::StrFormat("%.3f", summary.entropy_sum / summary.entropy_layers) : std::string("-"),
-                  summary.smallest_margin.has_value() ? absl::StrFormat("%.3f", *summary.smallest_margin) : std::string("-"), summary.strip});
+                  summary.smallest_margin.has_value() ? absl::StrFormat("%.3f", *summary.smallest_margin) : std::string("-"),
+                  summary.strip});
   }
   std::string legend;
   for (int i = 0; i < generations.experts_size(); ++i) {

@@ -40,8 +40,9 @@ CLI::App* ScoreCommand::AddTo(CLI::App& app) {
   AddSingle(*command);
   AddMcq(*command);
   shared_options_ = routing_.AddTo(*command);
-  shared_options_.push_back(
-      command->add_option("--boundary", boundary_, "Where context and continuation meet: lm-eval or joint")->type_name("RULE")->capture_default_str());
+  shared_options_.push_back(command->add_option("--boundary", boundary_, "Where context and continuation meet: lm-eval or joint")
+                                ->type_name("RULE")
+                                ->capture_default_str());
   shared_options_.push_back(
       command->add_flag("--truncate", truncate_, "Drop the oldest tokens of a context that is too long, instead of an error"));
   shared_options_.push_back(command->add_flag("--json", json_, "Print the result as one line of JSON"));
@@ -56,8 +57,12 @@ CLI::App* ScoreCommand::AddTo(CLI::App& app) {
 void ScoreCommand::AddSingle(CLI::App& app) {
   const std::string group = "One question";
   context_option_ = app.add_option("--context", context_, "What comes before")->type_name("TEXT")->group(group);
-  auto* choice = app.add_option("--choice", choices_, "A continuation; give it several times")->type_name("TEXT")->allow_extra_args(false)->group(group);
-  unconditional_option_ = app.add_option("--unconditional", unconditional_, "A context that says nothing, for PMI")->type_name("TEXT")->group(group);
+  auto* choice = app.add_option("--choice", choices_, "A continuation; give it several times")
+                     ->type_name("TEXT")
+                     ->allow_extra_args(false)
+                     ->group(group);
+  unconditional_option_ =
+      app.add_option("--unconditional", unconditional_, "A context that says nothing, for PMI")->type_name("TEXT")->group(group);
   auto* exact = app.add_flag("--exact", exact_, "Put no blank between context and choice")->group(group);
   context_option_->needs(choice);
   choice->needs(context_option_);
@@ -66,16 +71,24 @@ void ScoreCommand::AddSingle(CLI::App& app) {
 
 void ScoreCommand::AddMcq(CLI::App& app) {
   const std::string group = "Multiple-choice files";
-  mcq_options_ = {
-      app.add_option("--mcq", mcq_, "Files in their original format, or directories of them")->type_name("FILE")->group(group),
-      app.add_option("--format", format_, "auto, medmcqa, casehold, mathqa, mmlu or jsonl")->type_name("NAME")->capture_default_str()->group(group),
-      app.add_option("--judge", judge_, "By the letter, by the text of the options, or both")->type_name("WHICH")->capture_default_str()->group(group),
-      app.add_option("--template", template_file_, "Prompts of your own (docs/client.md)")->type_name("FILE")->group(group),
-      app.add_option("--limit", limit_, "Only the first N questions; 0: all")->type_name("N")->check(CLI::NonNegativeNumber.description(""))->group(group),
-      app.add_option("--show", show_, "Show the first N questions with all figures")
-          ->type_name("N")
-          ->check(CLI::NonNegativeNumber.description(""))
-          ->group(group)};
+  mcq_options_ = {app.add_option("--mcq", mcq_, "Files in their original format, or directories of them")->type_name("FILE")->group(group),
+                  app.add_option("--format", format_, "auto, medmcqa, casehold, mathqa, mmlu or jsonl")
+                      ->type_name("NAME")
+                      ->capture_default_str()
+                      ->group(group),
+                  app.add_option("--judge", judge_, "By the letter, by the text of the options, or both")
+                      ->type_name("WHICH")
+                      ->capture_default_str()
+                      ->group(group),
+                  app.add_option("--template", template_file_, "Prompts of your own (docs/client.md)")->type_name("FILE")->group(group),
+                  app.add_option("--limit", limit_, "Only the first N questions; 0: all")
+                      ->type_name("N")
+                      ->check(CLI::NonNegativeNumber.description(""))
+                      ->group(group),
+                  app.add_option("--show", show_, "Show the first N questions with all figures")
+                      ->type_name("N")
+                      ->check(CLI::NonNegativeNumber.description(""))
+                      ->group(group)};
 }
 
 StatusOr<v1::ScoreRequest> ScoreCommand::CommonRequest() const {
@@ -125,7 +138,8 @@ ExitCode ScoreCommand::RunBatchFile(CommandEnvironment& environment) {
   Connection connection(connection_);
   const BatchMethod method = {&v1::ScoreRequest::default_instance(), &v1::ScoreResponse::default_instance(),
                               [&](const google::protobuf::Message& request, google::protobuf::Message* response) {
-                                return connection.Score(static_cast<const v1::ScoreRequest&>(request), static_cast<v1::ScoreResponse*>(response));
+                                return connection.Score(static_cast<const v1::ScoreRequest&>(request),
+                                                        static_cast<v1::ScoreResponse*>(response));
                               }};
   return RunBatchCommand(batch_, shared_options_, method, connection_, environment);
 }
@@ -138,7 +152,8 @@ ExitCode ScoreCommand::RunSingle(CommandEnvironment& environment) {
   v1::ScoreResponse response;
   grpc::Status status = connection.Score(*request, &response);
   if (status.ok() && response.scores_size() != request->continuations_size()) {
-    status = {grpc::StatusCode::INTERNAL, absl::StrFormat("%d scores for %d choices", response.scores_size(), request->continuations_size())};
+    status = {grpc::StatusCode::INTERNAL,
+              absl::StrFormat("%d scores for %d choices", response.scores_size(), request->continuations_size())};
   }
   if (!status.ok()) return Fail(terminal, status, connection_);
   if (json_) {
@@ -146,9 +161,10 @@ ExitCode ScoreCommand::RunSingle(CommandEnvironment& environment) {
     return kExitOk;
   }
   terminal.out << ScoreTable(choices_, response, terminal.out_style) << std::flush;
-  terminal.err << terminal.err_style.Dim(absl::StrFormat("log-probabilities, natural logarithm; * wins · %d prompt tokens, %d computed · generation %s",
-                                                         response.usage().prompt_tokens(), response.usage().computed_tokens(),
-                                                         ShortGeneration(response.generations().snapshot())))
+  terminal.err << terminal.err_style.Dim(
+                      absl::StrFormat("log-probabilities, natural logarithm; * wins · %d prompt tokens, %d computed · generation %s",
+                                      response.usage().prompt_tokens(), response.usage().computed_tokens(),
+                                      ShortGeneration(response.generations().snapshot())))
                << std::endl;
   return kExitOk;
 }
@@ -185,8 +201,9 @@ ExitCode ScoreCommand::RunMcqFiles(CommandEnvironment& environment) {
     if (shown++ < show_) terminal.out << McqExample(answer, options->templates, terminal.out_style) << "\n" << std::flush;
   };
   const StatusOr<McqOutcome> outcome = RunMcq(
-      set->questions, *options, [&](const v1::ScoreRequest& request, v1::ScoreResponse* response) { return connection.Score(request, response); },
-      terminal, json_ ? AnswerFn() : show);
+      set->questions, *options,
+      [&](const v1::ScoreRequest& request, v1::ScoreResponse* response) { return connection.Score(request, response); }, terminal,
+      json_ ? AnswerFn() : show);
   if (!outcome.ok()) return Fail(terminal, outcome.status());
   terminal.out << (json_ ? McqReportJson(*set, *outcome) + "\n" : McqReport(*set, *outcome, terminal.out_style)) << std::flush;
   if (!outcome->stopped.ok()) return Fail(terminal, outcome->stopped, connection_);

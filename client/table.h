@@ -19,8 +19,8 @@ class Table {
     Align align = Align::kRight;
   };
   struct Cell {
-    Cell(std::string text_in) : text(std::move(text_in)) {}                                             // NOLINT: cells are written as text
-    Cell(const char* text_in) : text(text_in) {}                                                        // NOLINT
+    Cell(std::string text_in) : text(std::move(text_in)) {}  // NOLINT: cells are written as text
+    Cell(const char* text_in) : text(text_in) {}             // NOLINT
     Cell(std::string text_in, bool highlight_in) : text(std::move(text_in)), highlight(highlight_in) {}
     std::string text;
     bool highlight = false;

@@ -37,7 +37,9 @@ Terminal Terminal::ForProcess() {
                   err_tty,
                   Style(out_tty && colour),
                   Style(err_tty && colour),
-                  out_tty ? Columns(STDOUT_FILENO) : err_tty ? Columns(STDERR_FILENO) : kDefaultColumns};
+                  out_tty   ? Columns(STDOUT_FILENO)
+                  : err_tty ? Columns(STDERR_FILENO)
+                            : kDefaultColumns};
 }
 
 }  // namespace switchyard::client

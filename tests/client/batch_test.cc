@@ -21,7 +21,8 @@ namespace {
 using ::testing::HasSubstr;
 
 std::string RequestLine(int i) {
-  return R"({"id":"q)" + std::to_string(i) + R"(","text":"context","continuations":[{"text":" )" + std::to_string(i) + R"("},{"text":" b"}]})";
+  return R"({"id":"q)" + std::to_string(i) + R"(","text":"context","continuations":[{"text":" )" + std::to_string(i) +
+         R"("},{"text":" b"}]})";
 }
 
 std::string Requests(int n) {
@@ -37,7 +38,8 @@ class BatchTest : public ::testing::Test {
     Connection connection({server.address(), 60, 64});
     const BatchMethod method = {&v1::ScoreRequest::default_instance(), &v1::ScoreResponse::default_instance(),
                                 [&](const google::protobuf::Message& request, google::protobuf::Message* response) {
-                                  return connection.Score(static_cast<const v1::ScoreRequest&>(request), static_cast<v1::ScoreResponse*>(response));
+                                  return connection.Score(static_cast<const v1::ScoreRequest&>(request),
+                                                          static_cast<v1::ScoreResponse*>(response));
                                 }};
     return RunBatch({dir_.File("in.jsonl"), dir_.File("out.jsonl"), concurrency, wait_.Policy(3)}, method, terminal_.terminal);
   }
@@ -54,8 +56,10 @@ TEST_F(BatchTest, RepliesKeepTheOrderOfTheInputWhenTheFirstIsTheLastToAnswer) {
   absl::Notification release;
   std::atomic<int> others{0};
   FakeServer server({.score = [&](const v1::ScoreRequest& request) {
-    if (request.id() == "q0") release.WaitForNotification();
-    else if (++others == 11) release.Notify();
+    if (request.id() == "q0")
+      release.WaitForNotification();
+    else if (++others == 11)
+      release.Notify();
     return grpc::Status::OK;
   }});
   const auto outcome = Run(server);

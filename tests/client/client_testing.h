@@ -20,7 +20,7 @@ namespace switchyard::client {
 class TempDir {
  public:
   TempDir() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "switchyard-client-XXXXXX").string();
+    std::string pattern = (std::filesystem::temp_directory_path() / "switchyard-client-").string() + std::string(6, 'X');
     path_ = mkdtemp(pattern.data());
   }
   ~TempDir() {

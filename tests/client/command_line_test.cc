@@ -67,9 +67,41 @@ TEST_F(CommandLineTest, GenerateShowsEachPieceBeforeTheNextIsMade) {
 
 TEST_F(CommandLineTest, GenerateSendsWhatTheOptionsSay) {
   FakeServer server;
-  EXPECT_EQ(Run({"generate", "--server", server.address(), "--chat", "--system", "Be brief.", "--max-tokens", "5", "--temperature", "0.5", "--top-k",
-                 "3", "--top-p", "0.9", "--min-p", "0.1", "--repetition-penalty", "1.5", "--seed", "11", "--stop", "X", "--stop", "Y", "--logprobs",
-                 "2", "--routes", "layer", "--routing", "mask=law", "--pin", "abc", "--ignore-eos", "--truncate", "hi"}),
+  EXPECT_EQ(Run({"generate",
+                 "--server",
+                 server.address(),
+                 "--chat",
+                 "--system",
+                 "Be brief.",
+                 "--max-tokens",
+                 "5",
+                 "--temperature",
+                 "0.5",
+                 "--top-k",
+                 "3",
+                 "--top-p",
+                 "0.9",
+                 "--min-p",
+                 "0.1",
+                 "--repetition-penalty",
+                 "1.5",
+                 "--seed",
+                 "11",
+                 "--stop",
+                 "X",
+                 "--stop",
+                 "Y",
+                 "--logprobs",
+                 "2",
+                 "--routes",
+                 "layer",
+                 "--routing",
+                 "mask=law",
+                 "--pin",
+                 "abc",
+                 "--ignore-eos",
+                 "--truncate",
+                 "hi"}),
             kExitOk);
   const v1::GenerateRequest sent = server.last_generate();
   ASSERT_EQ(sent.chat().messages_size(), 2);
@@ -114,9 +146,8 @@ TEST_F(CommandLineTest, GenerateJsonIsTheWholeReply) {
 }
 
 TEST_F(CommandLineTest, AStreamThatBreaksIsAnError) {
-  FakeServer server({.piece = [](int index) {
-    return index == 1 ? grpc::Status(grpc::StatusCode::INTERNAL, "engine stopped") : grpc::Status::OK;
-  }});
+  FakeServer server(
+      {.piece = [](int index) { return index == 1 ? grpc::Status(grpc::StatusCode::INTERNAL, "engine stopped") : grpc::Status::OK; }});
   EXPECT_EQ(Run({"generate", "--server", server.address(), "hello"}), kExitRefused);
   EXPECT_THAT(err(), HasSubstr("INTERNAL: engine stopped"));
 }
@@ -146,13 +177,15 @@ TEST_F(CommandLineTest, OptionsOfOneRequestAreRefusedInABatch) {
 
 TEST_F(CommandLineTest, ScoreJoinsContextAndChoiceWithABlankUnlessExact) {
   FakeServer server;
-  EXPECT_EQ(Run({"score", "--server", server.address(), "--context", "Capital:", "--choice", "Paris", "--choice", " Rome", "--unconditional", "A:"}),
+  EXPECT_EQ(Run({"score", "--server", server.address(), "--context", "Capital:", "--choice", "Paris", "--choice", " Rome",
+                 "--unconditional", "A:"}),
             kExitOk);
   EXPECT_EQ(server.last_score().continuations(0).text(), " Paris");
   EXPECT_EQ(server.last_score().continuations(1).text(), " Rome");
   EXPECT_EQ(server.last_score().unconditional_text(), "A:");
   EXPECT_THAT(out(), HasSubstr("PMI"));
-  EXPECT_EQ(Run({"score", "--server", server.address(), "--exact", "--boundary", "joint", "--context", "Capital:", "--choice", "Paris"}), kExitOk);
+  EXPECT_EQ(Run({"score", "--server", server.address(), "--exact", "--boundary", "joint", "--context", "Capital:", "--choice", "Paris"}),
+            kExitOk);
   EXPECT_EQ(server.last_score().continuations(0).text(), "Paris");
   EXPECT_EQ(server.last_score().boundary(), v1::BOUNDARY_JOINT);
 }
@@ -166,7 +199,8 @@ TEST_F(CommandLineTest, ScoreMcqReportsAndNamesSkippedRecords) {
   EXPECT_THAT(out(), HasSubstr("✓ D. d"));
   EXPECT_THAT(out(), HasSubstr("1 questions (medmcqa) · 1 records skipped"));
   EXPECT_THAT(out(), HasSubstr("m.jsonl:2: \"opd\" is missing"));
-  EXPECT_EQ(Run({"score", "--server", server.address(), "--mcq", file, "--json", "--judge", "letter", "--routing", "base"}), kExitSomeFailed);
+  EXPECT_EQ(Run({"score", "--server", server.address(), "--mcq", file, "--json", "--judge", "letter", "--routing", "base"}),
+            kExitSomeFailed);
   EXPECT_EQ(nlohmann::json::parse(out())["judges"][0]["n"], 1);
   EXPECT_TRUE(server.last_score().routing().has_base_only());
 }

@@ -111,7 +111,8 @@ v1::ScoreRequest FakeServer::last_score() const {
   return last_score_;
 }
 
-grpc::Status FakeServer::Generate(grpc::ServerContext*, const v1::GenerateRequest* request, grpc::ServerWriter<v1::GenerateResponse>* writer) {
+grpc::Status FakeServer::Generate(grpc::ServerContext*, const v1::GenerateRequest* request,
+                                  grpc::ServerWriter<v1::GenerateResponse>* writer) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     last_generate_ = *request;

@@ -1,5 +1,5 @@
-// A small Inference server in this process: answers are computed from the request alone (a hash), and a test can look at, hold back or refuse
-// any call.
+// A small Inference server in this process: answers are computed from the request alone (a hash), and a test can look at, hold back or
+// refuse any call.
 #pragma once
 
 #include <atomic>
@@ -44,7 +44,8 @@ class FakeServer : public v1::Inference::Service {
   // What Generate answers, in four pieces.
   static std::string Answer(const std::string& prompt);
 
-  grpc::Status Generate(grpc::ServerContext*, const v1::GenerateRequest* request, grpc::ServerWriter<v1::GenerateResponse>* writer) override;
+  grpc::Status Generate(grpc::ServerContext*, const v1::GenerateRequest* request,
+                        grpc::ServerWriter<v1::GenerateResponse>* writer) override;
   grpc::Status Score(grpc::ServerContext*, const v1::ScoreRequest* request, v1::ScoreResponse* response) override;
   grpc::Status Route(grpc::ServerContext*, const v1::RouteRequest* request, v1::RouteResponse* response) override;
   grpc::Status GetModel(grpc::ServerContext*, const v1::GetModelRequest*, v1::GetModelResponse* response) override;

@@ -66,7 +66,8 @@ class McqRunTest : public ::testing::Test {
     Connection connection({server.address(), 60, 64});
     options_.retry = wait_.Policy(2);
     return RunMcq(
-        questions, options_, [&](const v1::ScoreRequest& q, v1::ScoreResponse* r) { return connection.Score(q, r); }, terminal_.terminal, nullptr);
+        questions, options_, [&](const v1::ScoreRequest& q, v1::ScoreResponse* r) { return connection.Score(q, r); }, terminal_.terminal,
+        nullptr);
   }
 
   TempDir dir_;
@@ -189,7 +190,7 @@ TEST(McqReportTest, JsonHasTheSameFigures) {
   EXPECT_EQ(json["judges"].size(), 1u);
   EXPECT_EQ(json["judges"][0]["judge"], "letter");
   EXPECT_EQ(json["judges"][0]["correct"], 40);
-  EXPECT_NEAR(json["judges"][0]["low"].get<double>(), 0.3094, 5e-4);   // Wilson, by hand
+  EXPECT_NEAR(json["judges"][0]["low"].get<double>(), 0.3094, 5e-4);  // Wilson, by hand
   EXPECT_NEAR(json["judges"][0]["high"].get<double>(), 0.4980, 5e-4);
 }
 

@@ -68,14 +68,9 @@ TEST(MedMcqa, NamesEachBadLineAndKeepsTheRest) {
   const McqSet set = Parse(text);
   EXPECT_EQ(set.questions.size(), 1u);
   ASSERT_EQ(set.bad.size(), 8u);
-  const std::pair<int, const char*> expected[] = {{2, "not JSON"},
-                                                  {4, "\"opd\" is missing"},
-                                                  {5, "expected 1 to 4 (or 0 to 3), found 5"},
-                                                  {6, "expected an integer"},
-                                                  {7, "question is empty"},
-                                                  {8, "option B is empty"},
-                                                  {9, "expected a JSON object, found array"},
-                                                  {10, "not JSON"}};
+  const std::pair<int, const char*> expected[] = {
+      {2, "not JSON"},          {4, "\"opd\" is missing"}, {5, "expected 1 to 4 (or 0 to 3), found 5"}, {6, "expected an integer"},
+      {7, "question is empty"}, {8, "option B is empty"},  {9, "expected a JSON object, found array"},  {10, "not JSON"}};
   for (size_t i = 0; i < 8; ++i) {
     EXPECT_EQ(set.bad[i].line, expected[i].first);
     EXPECT_THAT(set.bad[i].reason, HasSubstr(expected[i].second));
@@ -103,15 +98,14 @@ TEST(CaseHold, TakesThePlainForm) {
 }
 
 TEST(CaseHold, NamesWhatIsWrong) {
-  const McqSet set = Parse(
-      R"({"input_text":"no excerpt","choices":["a","b"],"answer":"a"})"
-      "\n"
-      R"({"context":"c","endings":["a","b"],"label":2})"
-      "\n"
-      R"({"context":"c","endings":["a",2],"label":0})"
-      "\n"
-      R"({"context":"c","endings":["a"],"label":0})",
-      McqFormat::kCaseHold);
+  const McqSet set = Parse(R"({"input_text":"no excerpt","choices":["a","b"],"answer":"a"})"
+                           "\n"
+                           R"({"context":"c","endings":["a","b"],"label":2})"
+                           "\n"
+                           R"({"context":"c","endings":["a",2],"label":0})"
+                           "\n"
+                           R"({"context":"c","endings":["a"],"label":0})",
+                           McqFormat::kCaseHold);
   ASSERT_EQ(set.bad.size(), 4u);
   EXPECT_THAT(set.bad[0].reason, HasSubstr("no excerpt in quotes"));
   EXPECT_THAT(set.bad[1].reason, HasSubstr("expected 0 to 1, found 2"));
@@ -141,13 +135,15 @@ TEST(MathQa, DropsLabelsThatTheDataRepeats) {
 }
 
 TEST(MathQa, RefusesOptionsOfAnotherShape) {
-  for (const char* text : {"", "38 , 40", "['a ) 1', 'c ) 2']", "['a ) 1'", "['a ) 1', 2]", "['a ) 1", "[", "['a ) 1'] x", "['a ) 1' 'b ) 2']"}) {
+  for (const char* text :
+       {"", "38 , 40", "['a ) 1', 'c ) 2']", "['a ) 1'", "['a ) 1', 2]", "['a ) 1", "[", "['a ) 1'] x", "['a ) 1' 'b ) 2']"}) {
     EXPECT_FALSE(ParseMathQaOptions(text).ok()) << text;
   }
 }
 
 TEST(MathQa, NamesBadRecordsByNumber) {
-  const McqSet set = Parse(R"([1, {"Problem":"p","options":"a ) 1 , b ) 2","correct":"c"}, {"Problem":"p","options":"a ) 1 , b ) 2","correct":"yes"},
+  const McqSet set =
+      Parse(R"([1, {"Problem":"p","options":"a ) 1 , b ) 2","correct":"c"}, {"Problem":"p","options":"a ) 1 , b ) 2","correct":"yes"},
                                {"Problem":"p","options":"a ) 1 , b ) 2"}, {"Problem":"p","options":"a ) 1 , b ) 2","correct":"b"}])");
   EXPECT_EQ(set.questions.size(), 1u);
   ASSERT_EQ(set.bad.size(), 4u);
@@ -189,10 +185,9 @@ TEST(Mmlu, NamesBadRows) {
 }
 
 TEST(OwnJsonl, TakesIndexOrLetterAndListOrObject) {
-  const McqSet set = Parse(
-      R"({"id":"x","question":"Q?","options":["a","b"],"answer":1,"context":"C","more":true})"
-      "\n"
-      R"({"id":7,"question":"Q?","options":{"A":"a","B":"b","C":"c"},"answer":"C"})");
+  const McqSet set = Parse(R"({"id":"x","question":"Q?","options":["a","b"],"answer":1,"context":"C","more":true})"
+                           "\n"
+                           R"({"id":7,"question":"Q?","options":{"A":"a","B":"b","C":"c"},"answer":"C"})");
   EXPECT_EQ(set.format, McqFormat::kJsonl);
   ASSERT_EQ(set.questions.size(), 2u);
   EXPECT_EQ(set.questions[0].context, "C");
@@ -270,7 +265,8 @@ INSTANTIATE_TEST_SUITE_P(All, SharedFiles,
                                            SharedCase{"casehold/test.jsonl", McqFormat::kCaseHold, 500, 5},
                                            SharedCase{"mathqa/test.json", McqFormat::kMathQa, 1000, 5},
                                            SharedCase{"mathqa/train.json", McqFormat::kMathQa, 3000, 5},
-                                           SharedCase{"mmlu/test", McqFormat::kMmlu, 1026, 4}, SharedCase{"mmlu/dev", McqFormat::kMmlu, 285, 4},
+                                           SharedCase{"mmlu/test", McqFormat::kMmlu, 1026, 4},
+                                           SharedCase{"mmlu/dev", McqFormat::kMmlu, 285, 4},
                                            SharedCase{"mmlu/test_code", McqFormat::kMmlu, 340, 4}));
 
 TEST(SharedAnswers, MedMcqaBalanceIsTheOneItsSourceStates) {

@@ -22,8 +22,10 @@ TEST(OrderedPool, ResultsComeInOrderAlthoughTheFirstIsTheLastToFinish) {
   RunOrdered<int, int>(
       3, CountTo(9, &taken),
       [&](int& item) {
-        if (item == 0) first_may_end.WaitForNotification();
-        else if (++others == 8) first_may_end.Notify();
+        if (item == 0)
+          first_may_end.WaitForNotification();
+        else if (++others == 8)
+          first_may_end.Notify();
         return item * 10;
       },
       [&](int result) {
@@ -42,8 +44,10 @@ TEST(OrderedPool, ASlowItemStopsTheIntakeAtFourTimesTheConcurrency) {
       2, CountTo(100, &taken),
       [&](int& item) {
         // The window is 8: the other seven are all that is handed out while the first is held back.
-        if (item == 0) first_may_end.WaitForNotification();
-        else if (++others == 7) first_may_end.Notify();
+        if (item == 0)
+          first_may_end.WaitForNotification();
+        else if (++others == 7)
+          first_may_end.Notify();
         return item;
       },
       [&](int result) {
@@ -74,14 +78,16 @@ TEST(OrderedPool, NeverRunsMoreAtOnceThanAsked) {
 
 TEST(OrderedPool, StopsWhenTheSinkSaysSo) {
   int taken = 0, delivered = 0;
-  RunOrdered<int, int>(2, CountTo(1000, &taken), [](int& item) { return item; }, [&](int) { return ++delivered < 5; });
+  RunOrdered<int, int>(
+      2, CountTo(1000, &taken), [](int& item) { return item; }, [&](int) { return ++delivered < 5; });
   EXPECT_EQ(delivered, 5);
   EXPECT_LE(taken, 4 + 8);
 }
 
 TEST(OrderedPool, NothingToDoEnds) {
   int taken = 0, delivered = 0;
-  RunOrdered<int, int>(3, CountTo(0, &taken), [](int& item) { return item; }, [&](int) { return ++delivered > 0; });
+  RunOrdered<int, int>(
+      3, CountTo(0, &taken), [](int& item) { return item; }, [&](int) { return ++delivered > 0; });
   EXPECT_EQ(delivered, 0);
 }
 

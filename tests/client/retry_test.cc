@@ -36,9 +36,8 @@ TEST(Retry, DoesNotRepeatWhatCannotSucceed) {
   FakeWait wait;
   int calls = 0;
   CallWithRetry(wait.Policy(8), [&] { return ++calls, grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "no"); });
-  CallWithRetry(wait.Policy(8), [&] {
-    return ++calls, grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "Received message larger than max (5 vs. 4)");
-  });
+  CallWithRetry(wait.Policy(8),
+                [&] { return ++calls, grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "Received message larger than max (5 vs. 4)"); });
   EXPECT_EQ(calls, 2);
   EXPECT_TRUE(wait.waits.empty());
 }
@@ -48,7 +47,8 @@ TEST(RpcError, SaysWhatToDoNext) {
   const auto explain = [&](grpc::StatusCode code, const char* message) { return ExplainRpcError({code, message}, options); };
   EXPECT_THAT(explain(grpc::StatusCode::UNAVAILABLE, "x"), ::testing::HasSubstr("SWITCHYARD_SERVER"));
   EXPECT_THAT(explain(grpc::StatusCode::DEADLINE_EXCEEDED, "x"), ::testing::HasSubstr("--timeout"));
-  EXPECT_THAT(explain(grpc::StatusCode::RESOURCE_EXHAUSTED, "Received message larger than max (5 vs. 4)"), ::testing::HasSubstr("--max-message-mib"));
+  EXPECT_THAT(explain(grpc::StatusCode::RESOURCE_EXHAUSTED, "Received message larger than max (5 vs. 4)"),
+              ::testing::HasSubstr("--max-message-mib"));
   EXPECT_THAT(explain(grpc::StatusCode::NOT_FOUND, "expert tax"), ::testing::HasSubstr("switchyard model"));
   EXPECT_THAT(explain(grpc::StatusCode::INVALID_ARGUMENT, "bad\x1b[2J"), ::testing::HasSubstr("INVALID_ARGUMENT: bad\xEF\xBF\xBD[2J"));
   EXPECT_EQ(ExitCodeFor({grpc::StatusCode::UNAVAILABLE, ""}), kExitUnreachable);

@@ -35,7 +35,10 @@ TEST(Utf8, WidthCountsColumnsOfTheScreen) {
 
 TEST(Utf8, EscapeSequencesFromElsewhereCannotReachTheTerminal) {
   EXPECT_EQ(Printable("a\x1b[31mb\nc\td"), "a\xEF\xBF\xBD[31mb\nc\td");
-  EXPECT_EQ(Printable("\xC2\x9B" "2J"), "\xEF\xBF\xBD" "2J");  // the one-character CSI
+  EXPECT_EQ(Printable("\xC2\x9B"
+                      "2J"),
+            "\xEF\xBF\xBD"
+            "2J");  // the one-character CSI
   EXPECT_EQ(OneLine("a\nb\tc\rd"), "a\\nb\\tc\\rd");
 }
 

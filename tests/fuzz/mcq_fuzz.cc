@@ -18,7 +18,8 @@ void CheckPromises(const McqQuestion& question) {
   if (question.options.size() < 2 || question.options.size() > switchyard::client::kMaxMcqOptions) std::abort();
   if (question.answer < 0 || question.answer >= static_cast<int>(question.options.size())) std::abort();
   if (question.id.empty() || question.line < 1) std::abort();
-  if (!switchyard::client::IsValidUtf8(switchyard::client::RenderPrompt(switchyard::client::PromptTemplates::Default().letter, question))) std::abort();
+  if (!switchyard::client::IsValidUtf8(switchyard::client::RenderPrompt(switchyard::client::PromptTemplates::Default().letter, question)))
+    std::abort();
 }
 
 }  // namespace
@@ -36,12 +37,23 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   McqFormat format = McqFormat::kAuto;
   switch (data[0]) {
-    case '1': format = McqFormat::kMedMcqa; break;
-    case '2': format = McqFormat::kCaseHold; break;
-    case '3': format = McqFormat::kMathQa; break;
-    case '4': format = McqFormat::kMmlu; break;
-    case '5': format = McqFormat::kJsonl; break;
-    default: break;
+    case '1':
+      format = McqFormat::kMedMcqa;
+      break;
+    case '2':
+      format = McqFormat::kCaseHold;
+      break;
+    case '3':
+      format = McqFormat::kMathQa;
+      break;
+    case '4':
+      format = McqFormat::kMmlu;
+      break;
+    case '5':
+      format = McqFormat::kJsonl;
+      break;
+    default:
+      break;
   }
   const auto set = switchyard::client::ParseMcq(text, format, "fuzz.csv");
   if (!set.ok()) return 0;
