@@ -1,5 +1,6 @@
-// Times the numeric kernels and puts every time beside what the machine can do, measured in the same run: a memory read probe and a probe of the
-// fastest multiply-add of the instruction set in use. Medians over many repetitions; other processes make every number worse, so rerun when quiet.
+// Times the numeric kernels and puts every time beside what the machine can do, measured in the same run: a memory read probe and a probe
+// of the fastest multiply-add of the instruction set in use. Medians over many repetitions; other processes make every number worse, so
+// rerun when quiet.
 //
 //   kernels_bench [--threads N] [--isa scalar|avx2|avx512|avx512_bf16] [--weights bf16|f32] [--reps N] [--json FILE]
 #include <immintrin.h>
@@ -50,7 +51,8 @@ double MedianTime(int reps, const std::function<void(int)>& body) {
   return Median(std::move(times));
 }
 
-// ---- probes -------------------------------------------------------------------------------------------------------------------------------------
+// ---- probes
+// -------------------------------------------------------------------------------------------------------------------------------------
 
 // Reads a buffer far larger than the caches with eight streams a thread.
 class ReadProbe {
@@ -91,13 +93,13 @@ class ReadProbe {
 constexpr int64_t kPeakLoops = 20000;
 
 // Twelve independent chains in registers, nothing else. The barrier keeps the compiler from folding the chains.
-#define SWITCHYARD_PEAK_LOOP(Vector, one_step)                                     \
-  Vector acc[12] = {};                                                             \
-  for (int64_t i = 0; i < kPeakLoops; ++i) {                                       \
-    _Pragma("GCC unroll 12") for (int j = 0; j < 12; ++j) {                        \
-      one_step;                                                                    \
-      __asm__ volatile("" : "+v"(acc[j]));                                         \
-    }                                                                              \
+#define SWITCHYARD_PEAK_LOOP(Vector, one_step)              \
+  Vector acc[12] = {};                                      \
+  for (int64_t i = 0; i < kPeakLoops; ++i) {                \
+    _Pragma("GCC unroll 12") for (int j = 0; j < 12; ++j) { \
+      one_step;                                             \
+      __asm__ volatile("" : "+v"(acc[j]));                  \
+    }                                                       \
   }
 
 __attribute__((target("avx512f,avx512bf16"))) double PeakDot() {
@@ -137,7 +139,8 @@ double PeakFlops(ThreadPool& pool, WeightType weights) {
   return std::accumulate(flops.begin(), flops.end(), 0.0) / (Seconds() - start);
 }
 
-// ---- cases --------------------------------------------------------------------------------------------------------------------------------------
+// ---- cases
+// --------------------------------------------------------------------------------------------------------------------------------------
 
 struct Row {
   std::string name;
@@ -150,7 +153,8 @@ class Bench {
   explicit Bench(const Options& options) : options_(options), pool_(options.threads), read_(pool_) {}
 
   void Run() {
-    std::printf("instruction set %s, weights %s, %d threads, median of %d\n\n", IsaName(CurrentIsa()), WeightName(), pool_.threads(), options_.reps);
+    std::printf("instruction set %s, weights %s, %d threads, median of %d\n\n", IsaName(CurrentIsa()), WeightName(), pool_.threads(),
+                options_.reps);
     std::printf("%-34s %5s %10s %9s %8s %9s %9s\n", "kernel", "m", "ms", "GFLOP/s", "GB/s", "of peak", "of read");
     Dispatch();
     for (const int64_t m : {1, 2, 4, 8, 16, 64, 128, 512}) Matrix("llama ffn", 8192, 2048, 8, m);
@@ -162,7 +166,8 @@ class Bench {
     for (const int64_t m : {1, 2, 4, 8, 32, 128, 512}) Chain(m);
     AttentionCases();
     ElementwiseCases();
-    std::printf("\nread probe %.1f GB/s, peak probe %.0f GFLOP/s (medians of %zu)\n", Median(reads_) * 1e-9, Median(peaks_) * 1e-9, reads_.size());
+    std::printf("\nread probe %.1f GB/s, peak probe %.0f GFLOP/s (medians of %zu)\n", Median(reads_) * 1e-9, Median(peaks_) * 1e-9,
+                reads_.size());
   }
 
   bool WriteJson() const {
@@ -239,7 +244,8 @@ class Bench {
 
   // All matrices of SmolLM2-135M's 30 layers and its head, in order: what one step costs apart from attention and norms.
   void Chain(int64_t m) {
-    static const std::pair<int64_t, int64_t> kLayer[] = {{576, 576}, {192, 576}, {192, 576}, {576, 576}, {1536, 576}, {1536, 576}, {576, 1536}};
+    static const std::pair<int64_t, int64_t> kLayer[] = {{576, 576},  {192, 576},  {192, 576}, {576, 576},
+                                                         {1536, 576}, {1536, 576}, {576, 1536}};
     if (chain_.empty()) {
       for (int layer = 0; layer < 30; ++layer) {
         for (const auto& [n, k] : kLayer) chain_.push_back(Weight(n, k));
@@ -247,7 +253,7 @@ class Bench {
       chain_.push_back(Weight(49152, 576));
     }
     double flops = 0, bytes = 0;
-    const size_t count = m > 8 ? chain_.size() - 1 : chain_.size();   // prefill asks for few rows of logits
+    const size_t count = m > 8 ? chain_.size() - 1 : chain_.size();  // prefill asks for few rows of logits
     for (size_t i = 0; i < count; ++i) {
       flops += 2.0 * m * chain_[i]->n() * chain_[i]->k();
       bytes += static_cast<double>(chain_[i]->bytes());
@@ -267,17 +273,18 @@ class Bench {
       F32ToBf16(Floats(slots * width).data(), slots * width, v.data());
       std::vector<int32_t> order(static_cast<size_t>(slots));
       std::iota(order.begin(), order.end(), 0);
-      for (const auto& [rows, length, count] : {std::array<int64_t, 3>{1, 512, 1}, {1, 2048, 1}, {1, 512, 8}, {512, 512, 1}, {10, 210, 4}}) {
+      for (const auto& [rows, length, count] :
+           {std::array<int64_t, 3>{1, 512, 1}, {1, 2048, 1}, {1, 512, 8}, {512, 512, 1}, {10, 210, 4}}) {
         std::vector<AttentionSegment> segments;
         for (int64_t i = 0; i < count; ++i) segments.push_back({i * rows, (i + 1) * rows, order.data() + i * 2048, length});
         const std::vector<float> q = Floats(rows * count * heads * dim);
         std::vector<float> out(q.size());
         const double pairs = static_cast<double>(count) * (static_cast<double>(rows) * length - rows * (rows - 1) / 2.0);
-        const std::string name = "attention " + std::to_string(heads) + "/" + std::to_string(kv_heads) + "x" + std::to_string(dim) + " over " +
-                                 std::to_string(count) + "x" + std::to_string(length);
+        const std::string name = "attention " + std::to_string(heads) + "/" + std::to_string(kv_heads) + "x" + std::to_string(dim) +
+                                 " over " + std::to_string(count) + "x" + std::to_string(length);
         Time(name, rows * count, 4.0 * pairs * heads * dim, 4.0 * count * length * width, options_.reps, [&](int) {
-          PagedAttention(pool_, q.data(), heads * dim, k.data(), v.data(), WeightType::kBF16, heads, kv_heads, dim, 0.125f, segments, out.data(),
-                         heads * dim);
+          PagedAttention(pool_, q.data(), heads * dim, k.data(), v.data(), WeightType::kBF16, heads, kv_heads, dim, 0.125f, segments,
+                         out.data(), heads * dim);
         });
       }
     }
@@ -299,11 +306,13 @@ class Bench {
     const int64_t rank = 16, k = 576, width = 1536;
     const std::vector<float> x = Floats(k), a = Floats(rank * k), b_t = Floats(rank * width), gate = Floats(width), up = Floats(width);
     std::vector<float> z(rank), acc(width), h(width);
-    Time("lora shrink 16x576", 1, 2.0 * rank * k, rank * k * 4.0, options_.reps, [&](int) { LoraShrink(x.data(), k, a.data(), rank, z.data()); });
+    Time("lora shrink 16x576", 1, 2.0 * rank * k, rank * k * 4.0, options_.reps,
+         [&](int) { LoraShrink(x.data(), k, a.data(), rank, z.data()); });
     Time("lora expand 16x1536", 1, 2.0 * rank * width, rank * width * 4.0, options_.reps,
          [&](int) { LoraExpandAdd(z.data(), rank, b_t.data(), width, 1.0f, acc.data()); });
     Time("gated expert hidden 16x1536", 1, 4.0 * rank * width, 2 * rank * width * 4.0, options_.reps, [&](int) {
-      GatedExpertHidden(gate.data(), up.data(), z.data(), rank, b_t.data(), 1.0f, z.data(), rank, b_t.data(), 1.0f, 0.5f, width, acc.data(), h.data());
+      GatedExpertHidden(gate.data(), up.data(), z.data(), rank, b_t.data(), 1.0f, z.data(), rank, b_t.data(), 1.0f, 0.5f, width, acc.data(),
+                        h.data());
     });
     if (std::isnan(sum)) std::printf("row stats went wrong\n");
   }
@@ -352,8 +361,9 @@ int main(int argc, char** argv) {
   using namespace switchyard::kernels;
   Options options;
   if (!Parse(argc, argv, options)) {
-    std::fprintf(stderr, "usage: kernels_bench [--threads N] [--isa scalar|avx2|avx512|avx512_bf16] [--weights bf16|f32] [--reps N] [--json FILE]\n"
-                         "(--isa: one this CPU has)\n");
+    std::fprintf(stderr,
+                 "usage: kernels_bench [--threads N] [--isa scalar|avx2|avx512|avx512_bf16] [--weights bf16|f32] [--reps N] [--json FILE]\n"
+                 "(--isa: one this CPU has)\n");
     return 2;
   }
   Bench bench(options);

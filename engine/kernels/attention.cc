@@ -22,7 +22,8 @@ std::vector<Task> SplitSegments(const std::vector<AttentionSegment>& segments, i
   std::vector<Task> tasks;
   for (const AttentionSegment& segment : segments) {
     for (int64_t end = segment.row_end; end > segment.row_begin; end -= rows_per_task) {
-      for (int64_t head = 0; head < kv_heads; ++head) tasks.push_back({&segment, head, std::max(segment.row_begin, end - rows_per_task), end});
+      for (int64_t head = 0; head < kv_heads; ++head)
+        tasks.push_back({&segment, head, std::max(segment.row_begin, end - rows_per_task), end});
     }
   }
   return tasks;

@@ -1,7 +1,7 @@
 // Attention of a few query rows over paged keys and values, a template over a SIMD type. Included by table_*.cc only.
 //
-// Keys are taken in blocks of kKeys positions counted from position 0, with an online softmax whose state (largest score, sum, weighted values)
-// belongs to one query. A query meets the same blocks and the same order of sums whether it comes alone or among others.
+// Keys are taken in blocks of kKeys positions counted from position 0, with an online softmax whose state (largest score, sum, weighted
+// values) belongs to one query. A query meets the same blocks and the same order of sums whether it comes alone or among others.
 #pragma once
 
 #include "engine/kernels/elementwise_impl.h"
@@ -22,7 +22,7 @@ struct Attention {
   static int64_t Padded(int64_t dim) { return (dim + 15) / 16 * 16; }
 
   struct Scratch {
-    float *k_t, *v, *p, *q, *o, *max, *sum;   // [dim][kKeys], [kKeys][padded], [kRows][kKeys], [queries][padded] twice, [queries] twice
+    float *k_t, *v, *p, *q, *o, *max, *sum;  // [dim][kKeys], [kKeys][padded], [kRows][kKeys], [queries][padded] twice, [queries] twice
     Scratch(float* base, int64_t queries, int64_t padded) {
       k_t = base;
       v = k_t + padded * kKeys;
@@ -65,11 +65,12 @@ struct Attention {
     const F scale = S::Set1(args.scale);
     for (int64_t t = 0; t < args.rows * args.group; ++t) {
       const float* from = args.q + t / args.group * args.q_stride + t % args.group * args.dim;
-      ForLanes<S>(padded, [&](int64_t i, int64_t) __attribute__((always_inline)) {
-        const int64_t left = args.dim - i;
-        S::Store(scratch.q + t * padded + i, S::Mul(scale, S::LoadN(from + i, left < 0 ? 0 : left < L ? left : L)));
-        S::Store(scratch.o + t * padded + i, S::Zero());
-      });
+      ForLanes<S>(
+          padded, [&](int64_t i, int64_t) __attribute__((always_inline)) {
+            const int64_t left = args.dim - i;
+            S::Store(scratch.q + t * padded + i, S::Mul(scale, S::LoadN(from + i, left < 0 ? 0 : left < L ? left : L)));
+            S::Store(scratch.o + t * padded + i, S::Zero());
+          });
       scratch.max[t] = -__builtin_inff();
       scratch.sum[t] = 0.0f;
     }
@@ -79,9 +80,9 @@ struct Attention {
     for (int64_t t = 0; t < args.rows * args.group; ++t) {
       float* to = args.out + t / args.group * args.out_stride + t % args.group * args.dim;
       const F sum = S::Set1(scratch.sum[t]);
-      ForLanes<S>(args.dim, [&](int64_t i, int64_t lanes) __attribute__((always_inline)) {
-        StoreSome<S>(to + i, S::Div(S::Load(scratch.o + t * padded + i), sum), lanes);
-      });
+      ForLanes<S>(
+          args.dim, [&](int64_t i, int64_t lanes)
+                        __attribute__((always_inline)) { StoreSome<S>(to + i, S::Div(S::Load(scratch.o + t * padded + i), sum), lanes); });
     }
   }
 
@@ -101,7 +102,8 @@ struct Attention {
         const int64_t lanes = args.dim - d < L ? args.dim - d : L;
         F row[L];
 #pragma GCC unroll 16
-        for (int i = 0; i < L; ++i) row[i] = i < some ? LoadPool(args, args.k_pool, args.slots[key + j + i] * args.slot_stride + d, lanes) : S::Zero();
+        for (int i = 0; i < L; ++i)
+          row[i] = i < some ? LoadPool(args, args.k_pool, args.slots[key + j + i] * args.slot_stride + d, lanes) : S::Zero();
         S::StoreTransposed(row, k_t + d * kKeys + j, kKeys);
       }
     }
@@ -119,10 +121,11 @@ struct Attention {
   static void LoadValues(const AttentionArgs& args, int64_t key, int64_t keys, float* v, int64_t padded) {
     for (int64_t j = 0; j < keys; ++j) {
       const int64_t offset = args.slots[key + j] * args.slot_stride;
-      ForLanes<S>(padded, [&](int64_t d, int64_t) __attribute__((always_inline)) {
-        const int64_t left = args.dim - d;
-        S::Store(v + j * padded + d, LoadPool(args, args.v_pool, offset + d, left < 0 ? 0 : left < L ? left : L));
-      });
+      ForLanes<S>(
+          padded, [&](int64_t d, int64_t) __attribute__((always_inline)) {
+            const int64_t left = args.dim - d;
+            S::Store(v + j * padded + d, LoadPool(args, args.v_pool, offset + d, left < 0 ? 0 : left < L ? left : L));
+          });
     }
   }
 
@@ -186,8 +189,8 @@ struct Attention {
     }
   }
 
-  // Hides the scores past the visible ones and takes the others into the query's maximum. Returns the old maximum less the new one: the logarithm of
-  // what the sums so far are to be multiplied by.
+  // Hides the scores past the visible ones and takes the others into the query's maximum. Returns the old maximum less the new one: the
+  // logarithm of what the sums so far are to be multiplied by.
   static SWITCHYARD_INLINE float RaiseMax(float* p, int64_t visible, float* max) {
     for (int64_t j = visible; j < kKeys; ++j) p[j] = -__builtin_inff();
     F best = S::Load(p);

@@ -23,20 +23,23 @@ void RmsNorm(ThreadPool& pool, const float* x, int64_t rows, int64_t x_stride, c
   });
 }
 
-void AddRmsNorm(ThreadPool& pool, float* residual, const float* delta, int64_t rows, const float* weight, int64_t width, float eps, float* y) {
+void AddRmsNorm(ThreadPool& pool, float* residual, const float* delta, int64_t rows, const float* weight, int64_t width, float eps,
+                float* y) {
   const KernelTable& table = CurrentTable();
   pool.ParallelFor(rows, RowGrain(width), [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) table.rms_norm(residual + r * width, delta + r * width, nullptr, weight, width, eps, y + r * width);
+    for (int64_t r = begin; r < end; ++r)
+      table.rms_norm(residual + r * width, delta + r * width, nullptr, weight, width, eps, y + r * width);
   });
 }
 
 void SiluMul(ThreadPool& pool, const float* gate, const float* up, int64_t n, float* y) {
   const KernelTable& table = CurrentTable();
-  pool.ParallelFor(n, kGrainElements, [&](int64_t begin, int64_t end) { table.silu_mul(gate + begin, up + begin, end - begin, y + begin); });
+  pool.ParallelFor(n, kGrainElements,
+                   [&](int64_t begin, int64_t end) { table.silu_mul(gate + begin, up + begin, end - begin, y + begin); });
 }
 
-void Rope(ThreadPool& pool, float* x, int64_t rows, int64_t row_stride, int64_t heads, int64_t dim, const int32_t* positions, const float* cos,
-          const float* sin) {
+void Rope(ThreadPool& pool, float* x, int64_t rows, int64_t row_stride, int64_t heads, int64_t dim, const int32_t* positions,
+          const float* cos, const float* sin) {
   const KernelTable& table = CurrentTable();
   const int64_t half = dim / 2;
   pool.ParallelFor(rows, RowGrain(heads * dim), [&](int64_t begin, int64_t end) {
@@ -71,8 +74,9 @@ void LoraExpandAdd(const float* z, int64_t rank, const float* b_t, int64_t n, fl
   CurrentTable().lora_expand_add(z, rank, b_t, n, scale, y);
 }
 
-void GatedExpertHidden(const float* gate, const float* up, const float* zg, int64_t rank_g, const float* bg_t, float scale_g, const float* zu,
-                       int64_t rank_u, const float* bu_t, float scale_u, float weight, int64_t n, float* h_acc, float* h_scratch) {
+void GatedExpertHidden(const float* gate, const float* up, const float* zg, int64_t rank_g, const float* bg_t, float scale_g,
+                       const float* zu, int64_t rank_u, const float* bu_t, float scale_u, float weight, int64_t n, float* h_acc,
+                       float* h_scratch) {
   CurrentTable().gated_hidden({gate, up, zg, rank_g, bg_t, scale_g, zu, rank_u, bu_t, scale_u, weight, n, h_acc, h_scratch});
 }
 

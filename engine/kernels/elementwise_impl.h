@@ -37,49 +37,55 @@ struct Elementwise {
   static void RmsNorm(float* residual, const float* delta, const float* x, const float* weight, int64_t n, float eps, float* y) {
     F sum = S::Zero();
     if (delta != nullptr) {
-      ForLanes<S>(n, [&](int64_t i, int64_t lanes) __attribute__((always_inline)) {
-        const F v = S::Add(LoadSome<S>(residual + i, lanes), LoadSome<S>(delta + i, lanes));
-        StoreSome<S>(residual + i, v, lanes);
-        sum = S::Fma(v, v, sum);
-      });
+      ForLanes<S>(
+          n, [&](int64_t i, int64_t lanes) __attribute__((always_inline)) {
+            const F v = S::Add(LoadSome<S>(residual + i, lanes), LoadSome<S>(delta + i, lanes));
+            StoreSome<S>(residual + i, v, lanes);
+            sum = S::Fma(v, v, sum);
+          });
       x = residual;
     } else {
-      ForLanes<S>(n, [&](int64_t i, int64_t lanes) __attribute__((always_inline)) {
-        const F v = LoadSome<S>(x + i, lanes);
-        sum = S::Fma(v, v, sum);
-      });
+      ForLanes<S>(
+          n, [&](int64_t i, int64_t lanes) __attribute__((always_inline)) {
+            const F v = LoadSome<S>(x + i, lanes);
+            sum = S::Fma(v, v, sum);
+          });
     }
     const F scale = S::Set1(1.0f / __builtin_sqrtf(S::ReduceAdd(sum) / static_cast<float>(n) + eps));
-    ForLanes<S>(n, [&](int64_t i, int64_t lanes) __attribute__((always_inline)) {
-      StoreSome<S>(y + i, S::Mul(S::Mul(LoadSome<S>(x + i, lanes), scale), LoadSome<S>(weight + i, lanes)), lanes);
-    });
+    ForLanes<S>(
+        n, [&](int64_t i, int64_t lanes) __attribute__((always_inline)) {
+          StoreSome<S>(y + i, S::Mul(S::Mul(LoadSome<S>(x + i, lanes), scale), LoadSome<S>(weight + i, lanes)), lanes);
+        });
   }
 
   static void SiluMul(const float* gate, const float* up, int64_t n, float* y) {
-    ForLanes<S>(n, [&](int64_t i, int64_t lanes) __attribute__((always_inline)) {
-      StoreSome<S>(y + i, S::Mul(Silu<S>(LoadSome<S>(gate + i, lanes)), LoadSome<S>(up + i, lanes)), lanes);
-    });
+    ForLanes<S>(
+        n, [&](int64_t i, int64_t lanes) __attribute__((always_inline)) {
+          StoreSome<S>(y + i, S::Mul(Silu<S>(LoadSome<S>(gate + i, lanes)), LoadSome<S>(up + i, lanes)), lanes);
+        });
   }
 
   static void Rope(float* head, int64_t dim, const float* cos, const float* sin) {
     const int64_t half = dim / 2;
-    ForLanes<S>(half, [&](int64_t i, int64_t lanes) __attribute__((always_inline)) {
-      const F a = LoadSome<S>(head + i, lanes), b = LoadSome<S>(head + half + i, lanes);
-      const F c = LoadSome<S>(cos + i, lanes), s = LoadSome<S>(sin + i, lanes);
-      StoreSome<S>(head + i, S::Sub(S::Mul(a, c), S::Mul(b, s)), lanes);
-      StoreSome<S>(head + half + i, S::Add(S::Mul(b, c), S::Mul(a, s)), lanes);
-    });
+    ForLanes<S>(
+        half, [&](int64_t i, int64_t lanes) __attribute__((always_inline)) {
+          const F a = LoadSome<S>(head + i, lanes), b = LoadSome<S>(head + half + i, lanes);
+          const F c = LoadSome<S>(cos + i, lanes), s = LoadSome<S>(sin + i, lanes);
+          StoreSome<S>(head + i, S::Sub(S::Mul(a, c), S::Mul(b, s)), lanes);
+          StoreSome<S>(head + half + i, S::Add(S::Mul(b, c), S::Mul(a, s)), lanes);
+        });
   }
 
   static LogSoftmaxStats RowStats(const float* logits, int64_t n) {
     LogSoftmaxStats stats;
     const float inf = __builtin_inff();
     F best = S::Set1(-inf), poison = S::Zero();
-    ForLanes<S>(n, [&](int64_t i, int64_t lanes) __attribute__((always_inline)) {
-      const F v = LoadSome<S>(logits + i, lanes);
-      poison = S::Fma(v, S::Zero(), poison);   // NaN from the first value that is not finite
-      if (lanes == S::kLanes) best = S::Max(v, best);
-    });
+    ForLanes<S>(
+        n, [&](int64_t i, int64_t lanes) __attribute__((always_inline)) {
+          const F v = LoadSome<S>(logits + i, lanes);
+          poison = S::Fma(v, S::Zero(), poison);  // NaN from the first value that is not finite
+          if (lanes == S::kLanes) best = S::Max(v, best);
+        });
     float max = S::ReduceMax(best);
     for (int64_t i = n - n % S::kLanes; i < n; ++i) max = logits[i] > max ? logits[i] : max;
     const float poisoned = S::ReduceAdd(poison);
@@ -89,16 +95,17 @@ struct Elementwise {
     F sum = S::Zero();
     float tail = 0.0f;
     const F shift = S::Set1(max);
-    ForLanes<S>(n, [&](int64_t i, int64_t lanes) __attribute__((always_inline)) {
-      const F e = Exp<S>(S::Sub(LoadSome<S>(logits + i, lanes), shift));
-      if (lanes == S::kLanes) {
-        sum = S::Add(sum, e);
-      } else {
-        float part[S::kLanes];
-        S::Store(part, e);
-        for (int64_t j = 0; j < lanes; ++j) tail += part[j];
-      }
-    });
+    ForLanes<S>(
+        n, [&](int64_t i, int64_t lanes) __attribute__((always_inline)) {
+          const F e = Exp<S>(S::Sub(LoadSome<S>(logits + i, lanes), shift));
+          if (lanes == S::kLanes) {
+            sum = S::Add(sum, e);
+          } else {
+            float part[S::kLanes];
+            S::Store(part, e);
+            for (int64_t j = 0; j < lanes; ++j) tail += part[j];
+          }
+        });
     // A row that is not finite keeps an honest sum: NaN if there is one, else the infinity itself.
     const float total = S::ReduceAdd(sum) + tail;
     stats.log_sum_exp = max == inf || max == -inf ? (HasNan(logits, n) ? __builtin_nanf("") : max) : max + __builtin_logf(total);

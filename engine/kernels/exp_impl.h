@@ -5,12 +5,12 @@
 
 namespace switchyard::kernels {
 
-// Within about 2 units in the last place; 0 below -104, infinity above 88.73, NaN for NaN. Lanes are independent: an element's result does not
-// depend on its position.
+// Within about 2 units in the last place; 0 below -104, infinity above 88.73, NaN for NaN. Lanes are independent: an element's result does
+// not depend on its position.
 template <typename S>
 SWITCHYARD_INLINE typename S::F Exp(typename S::F x) {
   using F = typename S::F;
-  x = S::Min(S::Set1(89.0f), x);     // the second operand comes through when either is NaN
+  x = S::Min(S::Set1(89.0f), x);  // the second operand comes through when either is NaN
   x = S::Max(S::Set1(-104.0f), x);
   const F n = S::Round(S::Mul(x, S::Set1(1.44269504088896341f)));
   F r = S::Fma(n, S::Set1(-0.693359375f), x);

@@ -10,10 +10,10 @@ namespace switchyard::kernels {
 struct PackedMatrix::Impl {
   int64_t n = 0, k = 0;
   WeightType type = WeightType::kF32;
-  const KernelTable* table = nullptr;   // the layout below is this table's
-  int64_t steps = 0;                    // k, or pairs of it
+  const KernelTable* table = nullptr;  // the layout below is this table's
+  int64_t steps = 0;                   // k, or pairs of it
   int64_t panels = 0;
-  int64_t panel_stride = 0;             // elements
+  int64_t panel_stride = 0;  // elements
   int64_t bytes = 0;
   AlignedBuffer data;
 };
@@ -37,9 +37,9 @@ void Pack(const T* w, int64_t row_stride, PackedMatrix::Impl& impl) {
   }
 }
 
-constexpr int64_t kRowsPerTask = 96;              // of a many-row product
-constexpr int64_t kTaskFlops = 1 << 18;           // below this a task is not worth handing to another thread
-constexpr int64_t kParallelRounding = 1 << 15;    // elements of x
+constexpr int64_t kRowsPerTask = 96;            // of a many-row product
+constexpr int64_t kTaskFlops = 1 << 18;         // below this a task is not worth handing to another thread
+constexpr int64_t kParallelRounding = 1 << 15;  // elements of x
 
 // Groups of panels times chunks of rows, in the order that keeps a group's weights in cache over its row chunks.
 struct Partition {
@@ -103,8 +103,8 @@ std::unique_ptr<PackedMatrix> PackedMatrix::PackF32(const float* w, int64_t n, i
   return packed;
 }
 
-void Gemm(ThreadPool& pool, const float* x, int64_t m, int64_t x_stride, const PackedMatrix& w, const float* bias, float* y, int64_t y_stride,
-          bool accumulate) {
+void Gemm(ThreadPool& pool, const float* x, int64_t m, int64_t x_stride, const PackedMatrix& w, const float* bias, float* y,
+          int64_t y_stride, bool accumulate) {
   const PackedMatrix::Impl& impl = w.impl();
   if (m <= 0 || impl.n <= 0) return;
   const KernelTable& table = *impl.table;

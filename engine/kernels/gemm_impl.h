@@ -1,8 +1,8 @@
 // The matrix kernel, a template over how one step along k is multiplied. Included by table_*.cc only.
 //
-// Every output element has one fp32 accumulator, filled in the order of k from its starting value (bias, or y when accumulating). Row blocks, panel
-// blocks and k tiles only decide when an element's next step runs: an accumulator that rests in y between two k tiles loses nothing. That is why
-// a row's result is the same bits in every shape of call.
+// Every output element has one fp32 accumulator, filled in the order of k from its starting value (bias, or y when accumulating). Row
+// blocks, panel blocks and k tiles only decide when an element's next step runs: an accumulator that rests in y between two k tiles loses
+// nothing. That is why a row's result is the same bits in every shape of call.
 #pragma once
 
 #include "engine/kernels/inline.h"
@@ -37,7 +37,7 @@ struct StepF32 {
 template <typename S>
 struct StepWidened {
   using Simd = S;
-  using X = float;   // rounded to bf16 values
+  using X = float;  // rounded to bf16 values
   using W = uint16_t;
   static constexpr int kXPerStep = 2;
   static constexpr int kWPerStep = 2 * S::kLanes;
@@ -91,11 +91,11 @@ struct GemmKernel {
     const X* x;
     const W* w;
     float* y;
-    const float* bias;        // null but for the first k tile
+    const float* bias;  // null but for the first k tile
     int64_t steps;
-    int64_t columns;          // valid ones of the C panels
+    int64_t columns;  // valid ones of the C panels
     bool load_y;
-    const W* prefetch;        // of the weights needed next, as many steps of this many panels
+    const W* prefetch;  // of the weights needed next, as many steps of this many panels
     int prefetch_panels;
   };
 

@@ -51,10 +51,14 @@ Isa DefaultIsa() { return BestIsa() == Isa::kAvx512Bf16 && SlowBf16Dot() ? Isa::
 
 const KernelTable& TableOf(Isa isa) {
   switch (isa) {
-    case Isa::kAvx512Bf16: return Avx512Bf16Table();
-    case Isa::kAvx512: return Avx512Table();
-    case Isa::kAvx2: return Avx2Table();
-    case Isa::kScalar: break;
+    case Isa::kAvx512Bf16:
+      return Avx512Bf16Table();
+    case Isa::kAvx512:
+      return Avx512Table();
+    case Isa::kAvx2:
+      return Avx2Table();
+    case Isa::kScalar:
+      break;
   }
   return ScalarTable();
 }
@@ -85,10 +89,14 @@ void SetIsa(Isa isa) {
 
 const char* IsaName(Isa isa) {
   switch (isa) {
-    case Isa::kAvx512Bf16: return "avx512_bf16";
-    case Isa::kAvx512: return "avx512";
-    case Isa::kAvx2: return "avx2";
-    case Isa::kScalar: break;
+    case Isa::kAvx512Bf16:
+      return "avx512_bf16";
+    case Isa::kAvx512:
+      return "avx512";
+    case Isa::kAvx2:
+      return "avx2";
+    case Isa::kScalar:
+      break;
   }
   return "scalar";
 }

@@ -1,5 +1,6 @@
-// The inner kernels of one instruction set, behind plain function pointers. The drivers in gemm.cc, attention.cc and elementwise.cc split work over
-// the pool and call the current table; table_*.cc fill one each, compiled with that instruction set's flags. Private to this room.
+// The inner kernels of one instruction set, behind plain function pointers. The drivers in gemm.cc, attention.cc and elementwise.cc split
+// work over the pool and call the current table; table_*.cc fill one each, compiled with that instruction set's flags. Private to this
+// room.
 #pragma once
 
 #include <cstdint>
@@ -8,30 +9,31 @@
 
 namespace switchyard::kernels {
 
-// Rows of x against panels of a packed weight. A panel is `lanes` neighbouring output columns, all k steps of it together: [steps][lanes][k per step].
+// Rows of x against panels of a packed weight. A panel is `lanes` neighbouring output columns, all k steps of it together: [steps][lanes][k
+// per step].
 struct GemmArgs {
-  const void* x = nullptr;        // as gemm_x_* wrote it, or the caller's floats for f32 weights
-  int64_t x_stride = 0;           // elements of x
+  const void* x = nullptr;  // as gemm_x_* wrote it, or the caller's floats for f32 weights
+  int64_t x_stride = 0;     // elements of x
   const void* w = nullptr;
-  int64_t panel_stride = 0;       // elements of w between panels
-  int64_t steps = 0;              // along k: pairs for bf16 weights
-  const float* bias = nullptr;    // [n] or null
+  int64_t panel_stride = 0;     // elements of w between panels
+  int64_t steps = 0;            // along k: pairs for bf16 weights
+  const float* bias = nullptr;  // [n] or null
   float* y = nullptr;
   int64_t y_stride = 0;
-  int64_t n = 0;                  // columns of y
+  int64_t n = 0;  // columns of y
   bool accumulate = false;
 };
 
 // Query rows of one (segment, kv head): `rows` consecutive rows of the segment times the `group` query heads sharing the kv head.
 struct AttentionArgs {
-  const float* q = nullptr;       // first row, first query head of the group; heads lie `dim` apart
+  const float* q = nullptr;  // first row, first query head of the group; heads lie `dim` apart
   int64_t q_stride = 0;
-  float* out = nullptr;           // the same place of the output
+  float* out = nullptr;  // the same place of the output
   int64_t out_stride = 0;
   int64_t rows = 0, group = 0, dim = 0;
-  int64_t first_position = 0;     // of the first row; row r sees keys 0 .. first_position + r
+  int64_t first_position = 0;  // of the first row; row r sees keys 0 .. first_position + r
   const int32_t* slots = nullptr;
-  const void* k_pool = nullptr;   // at the kv head: element (slot, d) is slot * slot_stride + d
+  const void* k_pool = nullptr;  // at the kv head: element (slot, d) is slot * slot_stride + d
   const void* v_pool = nullptr;
   int64_t slot_stride = 0;
   bool bf16_pool = false;
@@ -64,8 +66,8 @@ struct KernelTable {
   void (*gemm_bf16)(const GemmArgs& args, int64_t row_begin, int64_t row_end, int64_t panel_begin, int64_t panel_end);
   void (*gemm_f32)(const GemmArgs& args, int64_t row_begin, int64_t row_end, int64_t panel_begin, int64_t panel_end);
 
-  int64_t (*attention_scratch_floats)(int64_t rows, int64_t dim);   // rows times group
-  void (*attention)(const AttentionArgs& args, float* scratch);     // scratch 64-byte aligned
+  int64_t (*attention_scratch_floats)(int64_t rows, int64_t dim);  // rows times group
+  void (*attention)(const AttentionArgs& args, float* scratch);    // scratch 64-byte aligned
 
   // One row of width n; residual gets delta added first when delta is not null.
   void (*rms_norm)(float* residual, const float* delta, const float* x, const float* weight, int64_t n, float eps, float* y);

@@ -1,9 +1,9 @@
-// Numeric kernels for the CPU path, torch-free: plain pointers, strides in elements, an explicit pool. The instruction set is chosen at run time
-// (AVX512-BF16, AVX-512, AVX2, scalar); SetIsa forces one for tests.
+// Numeric kernels for the CPU path, torch-free: plain pointers, strides in elements, an explicit pool. The instruction set is chosen at run
+// time (AVX512-BF16, AVX-512, AVX2, scalar); SetIsa forces one for tests.
 //
 // Batch invariance: a row's result depends on that row alone, bit for bit: never on how many rows the call has or on the number of threads.
-// Every dot product is accumulated in fp32 in one fixed order. That is what makes routes independent of batch neighbours, prefix hits equal to
-// recomputation, and a packed Score equal to separate ones.
+// Every dot product is accumulated in fp32 in one fixed order. That is what makes routes independent of batch neighbours, prefix hits equal
+// to recomputation, and a packed Score equal to separate ones.
 #pragma once
 
 #include <cstdint>
@@ -14,12 +14,12 @@
 
 namespace switchyard::kernels {
 
-using bf16 = uint16_t;   // the upper half of an IEEE float
+using bf16 = uint16_t;  // the upper half of an IEEE float
 
 enum class Isa { kScalar, kAvx2, kAvx512, kAvx512Bf16 };
-Isa BestIsa();           // what this CPU has
-Isa CurrentIsa();        // in use; at first the fastest, which need not be the best (see isa.cc)
-void SetIsa(Isa isa);    // at most BestIsa(); before packing anything. Not thread-safe
+Isa BestIsa();         // what this CPU has
+Isa CurrentIsa();      // in use; at first the fastest, which need not be the best (see isa.cc)
+void SetIsa(Isa isa);  // at most BestIsa(); before packing anything. Not thread-safe
 const char* IsaName(Isa isa);
 
 enum class WeightType { kF32, kBF16 };
@@ -45,8 +45,8 @@ class PackedMatrix {
 // y[m, n] = x[m, k] Wᵀ (+ bias[n]) (+ y when accumulate). x and bias are f32; y is f32.
 // With bf16 weights each x is rounded to bf16 (nearest even) first, so that every ISA computes the same product terms; sums are fp32.
 // With f32 weights all is fp32.
-void Gemm(ThreadPool& pool, const float* x, int64_t m, int64_t x_stride, const PackedMatrix& w, const float* bias, float* y, int64_t y_stride,
-          bool accumulate);
+void Gemm(ThreadPool& pool, const float* x, int64_t m, int64_t x_stride, const PackedMatrix& w, const float* bias, float* y,
+          int64_t y_stride, bool accumulate);
 // The plain loop with the same contract but for the order of the sum: the reference of the tests.
 void GemmReference(const float* x, int64_t m, int64_t x_stride, const float* w, int64_t n, int64_t k, const float* bias, float* y,
                    int64_t y_stride, bool accumulate, WeightType type);
@@ -55,17 +55,19 @@ void GemmReference(const float* x, int64_t m, int64_t x_stride, const float* w, 
 void RmsNorm(ThreadPool& pool, const float* x, int64_t rows, int64_t x_stride, const float* weight, int64_t width, float eps, float* y,
              int64_t y_stride);
 // residual += delta, then y = RmsNorm(residual): one pass.
-void AddRmsNorm(ThreadPool& pool, float* residual, const float* delta, int64_t rows, const float* weight, int64_t width, float eps, float* y);
+void AddRmsNorm(ThreadPool& pool, float* residual, const float* delta, int64_t rows, const float* weight, int64_t width, float eps,
+                float* y);
 // y = silu(gate) * up; n elements.
 void SiluMul(ThreadPool& pool, const float* gate, const float* up, int64_t n, float* y);
-// Rotates the two halves of each head in place (Hugging Face's layout): x[row][head][dim], position per row, cos/sin tables [positions][dim/2].
-void Rope(ThreadPool& pool, float* x, int64_t rows, int64_t row_stride, int64_t heads, int64_t dim, const int32_t* positions, const float* cos,
-          const float* sin);
+// Rotates the two halves of each head in place (Hugging Face's layout): x[row][head][dim], position per row, cos/sin tables
+// [positions][dim/2].
+void Rope(ThreadPool& pool, float* x, int64_t rows, int64_t row_stride, int64_t heads, int64_t dim, const int32_t* positions,
+          const float* cos, const float* sin);
 
 // Paged attention with grouped heads, softmax in fp32. One task a (segment, head group); online over the slots.
 struct AttentionSegment {
-  int64_t row_begin = 0, row_end = 0;          // rows of q and out
-  const int32_t* slots = nullptr;              // [length]; row r sees slots[0 .. length - (row_end - r)] inclusive of its own
+  int64_t row_begin = 0, row_end = 0;  // rows of q and out
+  const int32_t* slots = nullptr;      // [length]; row r sees slots[0 .. length - (row_end - r)] inclusive of its own
   int64_t length = 0;
 };
 // K and V pools: [slots][kv_heads][dim] in bf16 or f32 (`kv_type`). q, out: [rows][heads][dim] f32 with row strides. scale multiplies q·k.
@@ -74,7 +76,8 @@ void PagedAttention(ThreadPool& pool, const float* q, int64_t q_row_stride, cons
                     int64_t heads, int64_t kv_heads, int64_t dim, float scale, const std::vector<AttentionSegment>& segments, float* out,
                     int64_t out_row_stride);
 // Writes rows of k or v, [rows][kv_heads * dim] f32, into their slots of a pool.
-void StoreKv(ThreadPool& pool, const float* x, int64_t rows, int64_t row_stride, int64_t width, const int32_t* slots, void* kv_pool, WeightType kv_type);
+void StoreKv(ThreadPool& pool, const float* x, int64_t rows, int64_t row_stride, int64_t width, const int32_t* slots, void* kv_pool,
+             WeightType kv_type);
 
 // log-sum-exp, argmax (lowest index on ties) of a row of n logits.
 struct LogSoftmaxStats {
@@ -92,10 +95,11 @@ void LoraExpandAdd(const float* z, int64_t rank, const float* b_t, int64_t n, fl
 // One selected expert's hidden units for one row, in one pass over n:
 //   h = silu(gate + scale_g * sum_r bg_t[r, :] zg[r]) * (up + scale_u * sum_r bu_t[r, :] zu[r]);  h_scratch = h;  h_acc += weight * h.
 // A rank may be 0 (no adapter on that matrix; its pointers may be null).
-void GatedExpertHidden(const float* gate, const float* up, const float* zg, int64_t rank_g, const float* bg_t, float scale_g, const float* zu,
-                       int64_t rank_u, const float* bu_t, float scale_u, float weight, int64_t n, float* h_acc, float* h_scratch);
+void GatedExpertHidden(const float* gate, const float* up, const float* zg, int64_t rank_g, const float* bg_t, float scale_g,
+                       const float* zu, int64_t rank_u, const float* bu_t, float scale_u, float weight, int64_t n, float* h_acc,
+                       float* h_scratch);
 
-void F32ToBf16(const float* x, int64_t n, bf16* y);   // round to nearest even
+void F32ToBf16(const float* x, int64_t n, bf16* y);  // round to nearest even
 void Bf16ToF32(const bf16* x, int64_t n, float* y);
 
 }  // namespace switchyard::kernels

@@ -73,7 +73,8 @@ struct SimdAvx2 {
     const __m256i rounded = _mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
     const __m256i nan = _mm256_or_si256(u, _mm256_set1_epi32(0x00400000));
     const F is_nan = _mm256_cmp_ps(v, v, _CMP_UNORD_Q);
-    return _mm256_blendv_ps(_mm256_castsi256_ps(_mm256_and_si256(rounded, upper)), _mm256_castsi256_ps(_mm256_and_si256(nan, upper)), is_nan);
+    return _mm256_blendv_ps(_mm256_castsi256_ps(_mm256_and_si256(rounded, upper)), _mm256_castsi256_ps(_mm256_and_si256(nan, upper)),
+                            is_nan);
   }
   static SWITCHYARD_INLINE F PairLow(const uint16_t* p) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), 16));
@@ -90,7 +91,7 @@ struct SimdAvx2 {
       pairs[i + 1] = _mm256_unpackhi_ps(row[i], row[i + 1]);
     }
 #pragma GCC unroll 2
-    for (int i = 0; i < 8; i += 4) {   // quads[i + e]: element e of each 128-bit lane, of rows i .. i + 3
+    for (int i = 0; i < 8; i += 4) {  // quads[i + e]: element e of each 128-bit lane, of rows i .. i + 3
       quads[i] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0x44);
       quads[i + 1] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0xee);
       quads[i + 2] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0x44);

@@ -1,7 +1,7 @@
 // Sixteen lanes of float, and what every SIMD type of this room offers. Included only by files compiled with the AVX-512 flags.
 //
-// The kernels are templates over such a type; each instruction set instantiates them in a file of its own (table_*.cc). Everything here is forced
-// inline: a function emitted out of line could be chosen by the linker for a file that runs on a lesser CPU.
+// The kernels are templates over such a type; each instruction set instantiates them in a file of its own (table_*.cc). Everything here is
+// forced inline: a function emitted out of line could be chosen by the linker for a file that runs on a lesser CPU.
 #pragma once
 
 #include <immintrin.h>
@@ -15,9 +15,9 @@ namespace switchyard::kernels {
 struct SimdAvx512 {
   using F = __m512;
   static constexpr int kLanes = 16;
-  static constexpr int kRows = 6;      // row block of the matrix kernels: kRows * kPanels accumulators, kPanels weights, one broadcast
-  static constexpr int kPanels = 4;    // column panels beside each other
-  static constexpr int kTallRows = 12;   // another shape with as many accumulators
+  static constexpr int kRows = 6;       // row block of the matrix kernels: kRows * kPanels accumulators, kPanels weights, one broadcast
+  static constexpr int kPanels = 4;     // column panels beside each other
+  static constexpr int kTallRows = 12;  // another shape with as many accumulators
   static constexpr int kTallPanels = 2;
 
   static SWITCHYARD_INLINE F Zero() { return _mm512_setzero_ps(); }
@@ -32,8 +32,8 @@ struct SimdAvx512 {
   static SWITCHYARD_INLINE F Mul(F a, F b) { return _mm512_mul_ps(a, b); }
   static SWITCHYARD_INLINE F Div(F a, F b) { return _mm512_div_ps(a, b); }
   static SWITCHYARD_INLINE F Fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
-  static SWITCHYARD_INLINE F Max(F a, F b) { return _mm512_max_ps(a, b); }   // b when either is NaN
-  static SWITCHYARD_INLINE F Min(F a, F b) { return _mm512_min_ps(a, b); }   // b when either is NaN
+  static SWITCHYARD_INLINE F Max(F a, F b) { return _mm512_max_ps(a, b); }  // b when either is NaN
+  static SWITCHYARD_INLINE F Min(F a, F b) { return _mm512_min_ps(a, b); }  // b when either is NaN
   static SWITCHYARD_INLINE F Round(F a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   // a * 2^n for a whole n within [-200, 200].
   static SWITCHYARD_INLINE F ScalePow2(F a, F n) { return _mm512_scalef_ps(a, n); }
@@ -78,7 +78,7 @@ struct SimdAvx512 {
       pairs[i + 1] = _mm512_unpackhi_ps(row[i], row[i + 1]);
     }
 #pragma GCC unroll 4
-    for (int i = 0; i < 16; i += 4) {   // quads[i + e]: element e of each 128-bit lane, of rows i .. i + 3
+    for (int i = 0; i < 16; i += 4) {  // quads[i + e]: element e of each 128-bit lane, of rows i .. i + 3
       quads[i] = Halves<false>(pairs[i], pairs[i + 2]);
       quads[i + 1] = Halves<true>(pairs[i], pairs[i + 2]);
       quads[i + 2] = Halves<false>(pairs[i + 1], pairs[i + 3]);
@@ -87,7 +87,8 @@ struct SimdAvx512 {
 #pragma GCC unroll 4
     for (int e = 0; e < 4; ++e) {
       const F even_low = _mm512_shuffle_f32x4(quads[e], quads[e + 4], 0x88), odd_low = _mm512_shuffle_f32x4(quads[e], quads[e + 4], 0xdd);
-      const F even_high = _mm512_shuffle_f32x4(quads[e + 8], quads[e + 12], 0x88), odd_high = _mm512_shuffle_f32x4(quads[e + 8], quads[e + 12], 0xdd);
+      const F even_high = _mm512_shuffle_f32x4(quads[e + 8], quads[e + 12], 0x88),
+              odd_high = _mm512_shuffle_f32x4(quads[e + 8], quads[e + 12], 0xdd);
       Store(to + e * stride, _mm512_shuffle_f32x4(even_low, even_high, 0x88));
       Store(to + (e + 4) * stride, _mm512_shuffle_f32x4(odd_low, odd_high, 0x88));
       Store(to + (e + 8) * stride, _mm512_shuffle_f32x4(even_low, even_high, 0xdd));
@@ -104,9 +105,7 @@ struct SimdAvx512 {
   }
   static SWITCHYARD_INLINE __mmask16 Mask(int64_t n) { return static_cast<__mmask16>((1u << n) - 1u); }
   static SWITCHYARD_INLINE F Widen(__m256i v) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(v), 16)); }
-  static SWITCHYARD_INLINE __m256i Narrow(F v) {
-    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_castps_si512(RoundBf16(v)), 16));
-  }
+  static SWITCHYARD_INLINE __m256i Narrow(F v) { return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_castps_si512(RoundBf16(v)), 16)); }
 };
 
 }  // namespace switchyard::kernels

@@ -10,8 +10,8 @@ namespace switchyard::kernels {
 struct SimdScalar {
   using F = float;
   static constexpr int kLanes = 1;
-  static constexpr int kRows = 4;      // row block of the matrix kernels
-  static constexpr int kPanels = 2;    // column panels beside each other
+  static constexpr int kRows = 4;    // row block of the matrix kernels
+  static constexpr int kPanels = 2;  // column panels beside each other
   static constexpr int kTallRows = 0;
   static constexpr int kTallPanels = 0;
 
@@ -20,7 +20,9 @@ struct SimdScalar {
   static SWITCHYARD_INLINE F Load(const float* p) { return *p; }
   static SWITCHYARD_INLINE F LoadN(const float* p, int64_t n) { return n > 0 ? *p : 0.0f; }
   static SWITCHYARD_INLINE void Store(float* p, F v) { *p = v; }
-  static SWITCHYARD_INLINE void StoreN(float* p, F v, int64_t n) { if (n > 0) *p = v; }
+  static SWITCHYARD_INLINE void StoreN(float* p, F v, int64_t n) {
+    if (n > 0) *p = v;
+  }
   static SWITCHYARD_INLINE F Add(F a, F b) { return a + b; }
   static SWITCHYARD_INLINE F Sub(F a, F b) { return a - b; }
   static SWITCHYARD_INLINE F Mul(F a, F b) { return a * b; }
@@ -28,7 +30,7 @@ struct SimdScalar {
   static SWITCHYARD_INLINE F Fma(F a, F b, F c) { return a * b + c; }
   static SWITCHYARD_INLINE F Max(F a, F b) { return a > b ? a : b; }
   static SWITCHYARD_INLINE F Min(F a, F b) { return a < b ? a : b; }
-  static SWITCHYARD_INLINE F Round(F a) { return (a + 12582912.0f) - 12582912.0f; }   // |a| < 2^22
+  static SWITCHYARD_INLINE F Round(F a) { return (a + 12582912.0f) - 12582912.0f; }  // |a| < 2^22
   static SWITCHYARD_INLINE F ScalePow2(F a, F n) {
     if (n != n) return n;
     const int whole = static_cast<int>(n), half = whole >> 1;
@@ -40,7 +42,9 @@ struct SimdScalar {
   static SWITCHYARD_INLINE F LoadBf16(const uint16_t* p) { return FromBits(static_cast<uint32_t>(*p) << 16); }
   static SWITCHYARD_INLINE F LoadBf16N(const uint16_t* p, int64_t n) { return n > 0 ? LoadBf16(p) : 0.0f; }
   static SWITCHYARD_INLINE void StoreBf16(uint16_t* p, F v) { *p = static_cast<uint16_t>(Bits(RoundBf16(v)) >> 16); }
-  static SWITCHYARD_INLINE void StoreBf16N(uint16_t* p, F v, int64_t n) { if (n > 0) StoreBf16(p, v); }
+  static SWITCHYARD_INLINE void StoreBf16N(uint16_t* p, F v, int64_t n) {
+    if (n > 0) StoreBf16(p, v);
+  }
   static SWITCHYARD_INLINE F RoundBf16(F v) {
     const uint32_t u = Bits(v);
     if (v != v) return FromBits((u | 0x00400000u) & 0xffff0000u);

@@ -13,7 +13,7 @@ struct SimdDot : SimdAvx512 {};
 struct StepDot {
   using Simd = SimdDot;
   using F = Simd::F;
-  using X = uint32_t;   // a pair of bf16
+  using X = uint32_t;  // a pair of bf16
   using W = uint16_t;
   static constexpr int kXPerStep = 1;
   static constexpr int kWPerStep = 2 * Simd::kLanes;

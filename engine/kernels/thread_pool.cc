@@ -33,9 +33,9 @@ bool SpinUntil(const Ready& ready) {
 
 }  // namespace
 
-// One job at a time. `ticket` holds {job number, chunks not yet claimed}; whoever lowers it by compare-and-swap owns a chunk. The other job fields are
-// plain: they are written before the ticket is published and read only between a successful claim and that chunk's completion, and the caller does
-// not return before every chunk is complete. A worker that wakes late finds no chunk left and touches nothing.
+// One job at a time. `ticket` holds {job number, chunks not yet claimed}; whoever lowers it by compare-and-swap owns a chunk. The other job
+// fields are plain: they are written before the ticket is published and read only between a successful claim and that chunk's completion,
+// and the caller does not return before every chunk is complete. A worker that wakes late finds no chunk left and touches nothing.
 struct ThreadPool::Impl {
   using Body = std::function<void(int64_t, int64_t)>;
 
@@ -51,7 +51,7 @@ struct ThreadPool::Impl {
   std::atomic<bool> caller_sleeps{false};
   std::atomic<bool> stop{false};
 
-  std::mutex mutex;   // for the two condition variables only
+  std::mutex mutex;  // for the two condition variables only
   std::condition_variable work, done;
   std::vector<std::thread> workers;
 

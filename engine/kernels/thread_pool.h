@@ -1,5 +1,5 @@
-// A small pool for the numeric kernels: one caller (the engine thread) and n - 1 workers. Used instead of OpenMP, whose spinning waits stall every
-// parallel region as soon as another thread wants a core.
+// A small pool for the numeric kernels: one caller (the engine thread) and n - 1 workers. Used instead of OpenMP, whose spinning waits
+// stall every parallel region as soon as another thread wants a core.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@ namespace switchyard::kernels {
 // Parallel* may be called by one thread at a time. Idle workers spin for about 100 microseconds (a call then costs about one), then sleep.
 class ThreadPool {
  public:
-  explicit ThreadPool(int threads);           // >= 1, counting the caller
+  explicit ThreadPool(int threads);  // >= 1, counting the caller
   ~ThreadPool();
   int threads() const;
   // Calls body(begin, end) over disjoint ranges of [0, count), each at least `grain` long but the last; returns when all are done.

@@ -46,8 +46,8 @@ class Case {
   std::vector<float> Run(ThreadPool& pool) const { return Run(pool, segments_); }
   std::vector<float> Run(ThreadPool& pool, const std::vector<AttentionSegment>& segments) const {
     std::vector<float> out(rows_ * q_width(), -3.0f);
-    PagedAttention(pool, q_.data(), q_width(), k_store_.data(), v_store_.data(), kv_type_, shape_.heads, shape_.kv_heads, shape_.dim, scale(),
-                   segments, out.data(), q_width());
+    PagedAttention(pool, q_.data(), q_width(), k_store_.data(), v_store_.data(), kv_type_, shape_.heads, shape_.kv_heads, shape_.dim,
+                   scale(), segments, out.data(), q_width());
     return out;
   }
 
@@ -159,7 +159,7 @@ TEST_P(AttentionTest, LaterPositionsCannotBeSeenEvenWhenTheyHoldNan) {
     c.Poison(c.segments()[0], at, poison);
     const std::vector<float> out = c.Run(pool);
     EXPECT_TRUE(SameBits(clean.data(), out.data(), before));
-    for (size_t i = before; i < out.size(); ++i) ASSERT_TRUE(std::isnan(out[i])) << i;   // never hidden
+    for (size_t i = before; i < out.size(); ++i) ASSERT_TRUE(std::isnan(out[i])) << i;  // never hidden
   }
 }
 
@@ -176,7 +176,7 @@ TEST_P(AttentionTest, StoreKvWritesRowsIntoTheirSlotsOnly) {
   const std::vector<float> x = random.Floats(rows * stride);
   const int32_t slots[] = {4, 0, 2};
   std::vector<float> wide(5 * width, 9.0f);
-  std::vector<bf16> narrow(5 * width, 0x4110);   // 9.0
+  std::vector<bf16> narrow(5 * width, 0x4110);  // 9.0
   StoreKv(pool, x.data(), rows, stride, width, slots, wide.data(), WeightType::kF32);
   StoreKv(pool, x.data(), rows, stride, width, slots, narrow.data(), WeightType::kBF16);
   for (int64_t slot = 0; slot < 5; ++slot) {

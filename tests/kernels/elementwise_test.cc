@@ -66,7 +66,8 @@ TEST_P(ElementwiseTest, NanInOneRowStaysThere) {
 TEST_P(ElementwiseTest, SiluMulMatchesDoubleOverTheWholeRange) {
   ThreadPool pool(2);
   std::vector<float> gate, up;
-  for (double g = -120; g <= 120; g += 0.0137) gate.push_back(static_cast<float>(g)), up.push_back(static_cast<float>(1 + std::fmod(g, 1.7)));
+  for (double g = -120; g <= 120; g += 0.0137)
+    gate.push_back(static_cast<float>(g)), up.push_back(static_cast<float>(1 + std::fmod(g, 1.7)));
   for (const float tiny : {1e-38f, -1e-38f, 1e-7f, -1e-7f, 0.0f, -0.0f}) gate.push_back(tiny), up.push_back(2.0f);
   const int64_t n = static_cast<int64_t>(gate.size());
   std::vector<float> y(n);
@@ -87,7 +88,7 @@ TEST_P(ElementwiseTest, SiluMulPassesSpecialValuesOn) {
   EXPECT_EQ(y[1], kInf);
   EXPECT_TRUE(std::isnan(y[2]));
   EXPECT_EQ(y[3], 0.0f);
-  EXPECT_TRUE(std::isnan(y[4]));   // -inf / inf, as in the formula
+  EXPECT_TRUE(std::isnan(y[4]));  // -inf / inf, as in the formula
   EXPECT_EQ(y[5], kInf);
 }
 
@@ -184,10 +185,10 @@ TEST_P(ElementwiseTest, RowStatsOfNothing) {
 }
 
 TEST_P(ElementwiseTest, ConversionRoundsToNearestEvenAndKeepsNan) {
-  const uint32_t in[] = {0x3f800000, 0x3f808000, 0x3f818000, 0x3f808001, 0x7f7fffff, 0x7f800000, 0xff800000, 0x7f800001,
-                         0xffffffff, 0x00000001, 0x80000000, 0x00018000, 0x3f807fff, 0x7fc00000, 0xff80ffff, 0x0000ffff, 0x42280000};
-  const bf16 expected[] = {0x3f80, 0x3f80, 0x3f82, 0x3f81, 0x7f80, 0x7f80, 0xff80, 0x7fc0,
-                           0xffff, 0x0000, 0x8000, 0x0002, 0x3f80, 0x7fc0, 0xffc0, 0x0001, 0x4228};
+  const uint32_t in[] = {0x3f800000, 0x3f808000, 0x3f818000, 0x3f808001, 0x7f7fffff, 0x7f800000, 0xff800000, 0x7f800001, 0xffffffff,
+                         0x00000001, 0x80000000, 0x00018000, 0x3f807fff, 0x7fc00000, 0xff80ffff, 0x0000ffff, 0x42280000};
+  const bf16 expected[] = {0x3f80, 0x3f80, 0x3f82, 0x3f81, 0x7f80, 0x7f80, 0xff80, 0x7fc0, 0xffff,
+                           0x0000, 0x8000, 0x0002, 0x3f80, 0x7fc0, 0xffc0, 0x0001, 0x4228};
   constexpr int64_t kN = 17;
   bf16 out[kN];
   F32ToBf16(reinterpret_cast<const float*>(in), kN, out);

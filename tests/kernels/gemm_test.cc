@@ -10,7 +10,7 @@ namespace {
 
 struct Weights {
   int64_t n, k;
-  std::vector<float> values;            // as the kernel sees them: bf16 values for bf16
+  std::vector<float> values;  // as the kernel sees them: bf16 values for bf16
   std::unique_ptr<PackedMatrix> packed;
 };
 
@@ -45,7 +45,8 @@ void ExpectNearReference(const std::vector<float>& y, const std::vector<float>& 
         sum += term;
         magnitude += std::abs(term);
       }
-      ASSERT_NEAR(y[r * w.n + c], sum, magnitude * 2e-6 + 1e-30) << "row " << r << " column " << c << " m " << m << " n " << w.n << " k " << w.k;
+      ASSERT_NEAR(y[r * w.n + c], sum, magnitude * 2e-6 + 1e-30)
+          << "row " << r << " column " << c << " m " << m << " n " << w.n << " k " << w.k;
     }
   }
 }
@@ -61,7 +62,7 @@ TEST_P(GemmTest, MatchesDoubleSumsOnOddShapes) {
       const int64_t m = random.Between(1, 20), n = random.Between(1, 150), k = random.Between(1, 200);
       const Weights w = MakeWeights(random, n, k, type);
       const std::vector<float> x = random.Floats(m * k), bias = random.Floats(n), before = random.Floats(m * n);
-      std::vector<float> y(m * n, std::numeric_limits<float>::quiet_NaN());   // must not be read
+      std::vector<float> y(m * n, std::numeric_limits<float>::quiet_NaN());  // must not be read
       Gemm(pool, x.data(), m, k, *w.packed, nullptr, y.data(), n, false);
       ExpectNearReference(y, x, m, w, nullptr, nullptr, type);
       y = before;
@@ -93,7 +94,8 @@ TEST_P(GemmTest, ARowIsTheSameBitsInEveryShapeOfCall) {
   for (const WeightType type : {WeightType::kBF16, WeightType::kF32}) {
     for (int round = 0; round < 8; ++round) {
       // Large enough for several k tiles in some rounds.
-      const int64_t n = random.Between(1, 200), k = round % 4 == 3 ? random.Between(5000, 9000) : random.Between(1, 700), m = random.Between(7, 150);
+      const int64_t n = random.Between(1, 200), k = round % 4 == 3 ? random.Between(5000, 9000) : random.Between(1, 700),
+                    m = random.Between(7, 150);
       const Weights w = MakeWeights(random, n, k, type);
       const std::vector<float> x = random.Floats(m * k), bias = random.Floats(n);
       const bool accumulate = round % 2 == 1;
@@ -166,7 +168,7 @@ TEST_P(GemmTest, EmptySidesAreAllowed) {
     Gemm(pool, &nothing, 1, 1, *pack(0, 1), nullptr, y, 3, false);
     EXPECT_THAT(y, testing::ElementsAre(1.0f, 2.0f, 3.0f));
     float z[3] = {1.0f, 2.0f, 3.0f};
-    Gemm(pool, &nothing, 1, 0, *pack(3, 0), bias, z, 3, true);   // an empty sum
+    Gemm(pool, &nothing, 1, 0, *pack(3, 0), bias, z, 3, true);  // an empty sum
     EXPECT_THAT(z, testing::ElementsAre(11.0f, 22.0f, 33.0f));
     Gemm(pool, &nothing, 1, 0, *pack(3, 0), nullptr, z, 3, false);
     EXPECT_THAT(z, testing::Each(0.0f));

@@ -18,7 +18,8 @@ TEST(ThreadPool, CoversEveryIndexOnceInRangesOfAtLeastTheGrain) {
     ThreadPool pool(threads);
     EXPECT_EQ(pool.threads(), threads);
     for (int round = 0; round < 200; ++round) {
-      const int64_t count = std::uniform_int_distribution<int64_t>(0, 300)(random), grain = std::uniform_int_distribution<int64_t>(0, 40)(random);
+      const int64_t count = std::uniform_int_distribution<int64_t>(0, 300)(random),
+                    grain = std::uniform_int_distribution<int64_t>(0, 40)(random);
       // Plain ints: the pool itself must make them visible to the caller.
       std::vector<int> seen(count, 0);
       std::atomic<int> short_ranges{0};
