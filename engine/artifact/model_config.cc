@@ -6,6 +6,7 @@
 #include <set>
 
 #include "engine/artifact/mapped_file.h"
+#include "engine/artifact/strict_json.h"
 
 namespace switchyard {
 namespace {
@@ -175,6 +176,7 @@ StatusOr<Architecture> ParseArchitecture(Fields* f) {
 }  // namespace
 
 StatusOr<ModelConfig> ParseModelConfig(const std::string& text, const std::string& file) {
+  RETURN_IF_ERROR(CheckStrictJson(text, file));
   const Json json = Json::parse(text, nullptr, false);
   if (!json.is_object()) return DataLoss("%s: expected a JSON object", file);
   Fields f(json, file);
@@ -253,6 +255,7 @@ StatusOr<ModelConfig> ReadModelConfig(const std::string& directory) {
   const std::string generation = (dir / "generation_config.json").string();
   if (std::filesystem::exists(generation)) {
     ASSIGN_OR_RETURN(const std::string generation_text, ReadSmallFile(generation, kMaxConfigBytes));
+    RETURN_IF_ERROR(CheckStrictJson(generation_text, generation));
     const Json json = Json::parse(generation_text, nullptr, false);
     if (!json.is_object()) return DataLoss("%s: expected a JSON object", generation);
     if (json.contains("eos_token_id") && !json["eos_token_id"].is_null()) {
@@ -270,6 +273,7 @@ StatusOr<GenerationDefaults> ReadGenerationDefaults(const std::string& directory
   const std::string path = (std::filesystem::path(directory) / "generation_config.json").string();
   if (!std::filesystem::exists(path)) return defaults;
   ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(path, kMaxConfigBytes));
+  RETURN_IF_ERROR(CheckStrictJson(text, path));
   const Json json = Json::parse(text, nullptr, false);
   if (!json.is_object()) return DataLoss("%s: expected a JSON object", path);
   Fields f(json, path);

@@ -29,11 +29,12 @@ class Reader {
     adapter_.directory = directory;
     for (const auto& [name, view] : file.tensors()) {
       const bool prefixed = std::string_view(name).starts_with(kPrefix);
-      left_[prefixed ? name.substr(kPrefix.size()) : name] = view;
+      if (!left_.emplace(prefixed ? name.substr(kPrefix.size()) : name, view).second && twice_.empty()) twice_ = name;
     }
   }
 
   StatusOr<PeftAdapter> Read() {
+    if (!twice_.empty()) return DataLoss("%s: tensor \"%s\" is there with and without the prefix \"%s\"", path_, twice_, kPrefix);
     for (int32_t l = 0; l < base_.num_layers; ++l) {
       LoraLayer& layer = adapter_.layers.emplace_back();
       RETURN_IF_ERROR(ReadPair(l, FfnProjection::kGate, &layer.gate));
@@ -116,6 +117,7 @@ class Reader {
   const PeftConfig& config_;
   const std::string path_;
   std::map<std::string, TensorView> left_;
+  std::string twice_;   // a tensor under both of PEFT's spellings
   PeftAdapter adapter_;
   bool any_delta_ = false;
 };

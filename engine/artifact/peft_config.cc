@@ -7,6 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "engine/artifact/strict_json.h"
+
 namespace switchyard {
 namespace {
 using Json = nlohmann::json;
@@ -58,6 +60,7 @@ struct PeftConfig::Pattern {
 };
 
 StatusOr<PeftConfig> PeftConfig::Parse(const std::string& text, const std::string& file) {
+  RETURN_IF_ERROR(CheckStrictJson(text, file));
   const Json json = Json::parse(text, nullptr, false);
   if (!json.is_object()) return DataLoss("%s: expected a JSON object", file);
   PeftConfig config;
@@ -141,7 +144,8 @@ StatusOr<PeftConfig> PeftConfig::Parse(const std::string& text, const std::strin
     if (IsEmpty(map)) continue;
     if (!map.is_object() || map.size() > 10000) return DataLoss("%s: \"%s\" must map patterns to numbers, found %s", file, field, Short(map));
     // PEFT keeps the file's order and takes the first match; nlohmann's default map sorts, so the text is read again in order.
-    for (const auto& [pattern, value] : nlohmann::ordered_json::parse(text)[field].items()) {
+    const auto in_order = nlohmann::ordered_json::parse(text);   // named: the loop below must not outlive a temporary
+    for (const auto& [pattern, value] : in_order[field].items()) {
       double number = 0;
       RETURN_IF_ERROR(positive(Json(value), std::string(field) + "\"[\"" + pattern.substr(0, 60), field == std::string_view("rank_pattern"), 1e6, &number));
       ASSIGN_OR_RETURN(auto compiled, compile("(?:.*\\.)?(?:" + pattern + ")", number, field));

@@ -22,6 +22,8 @@ nlohmann::ordered_json ConfigJson(const RandomBaseOptions& options) {
       {"tie_word_embeddings", c.tie_embeddings}, {"rope_theta", c.rope.theta}, {"dtype", options.dtype}, {"switchyard_untrained", true}};
   if (c.bos_token_id) json["bos_token_id"] = *c.bos_token_id;
   if (!c.eos_token_ids.empty()) json["eos_token_id"] = c.eos_token_ids;
+  if (c.architecture != Architecture::kQwen2) json["attention_bias"] = c.attention_bias;
+  if (c.rope.linear_factor) json["rope_scaling"] = {{"rope_type", "linear"}, {"factor", *c.rope.linear_factor}};
   if (c.rope.llama3) {
     json["rope_scaling"] = {{"rope_type", "llama3"}, {"factor", c.rope.llama3->factor}, {"low_freq_factor", c.rope.llama3->low_freq_factor},
                             {"high_freq_factor", c.rope.llama3->high_freq_factor},

@@ -7,6 +7,7 @@
 #include "engine/artifact/finite.h"
 #include "engine/artifact/mapped_file.h"
 #include "engine/artifact/sha256.h"
+#include "engine/artifact/strict_json.h"
 
 namespace switchyard {
 namespace {
@@ -44,6 +45,7 @@ Json ToJson(const RouterManifest& m) {
 }
 
 StatusOr<RouterManifest> ParseManifest(const std::string& text, const std::string& file) {
+  RETURN_IF_ERROR(CheckStrictJson(text, file));
   const Json json = Json::parse(text, nullptr, false);
   if (!json.is_object()) return DataLoss("%s: expected a JSON object", file);
   RouterManifest m;

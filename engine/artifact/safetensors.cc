@@ -9,6 +9,7 @@
 
 #include "engine/artifact/atomic_file.h"
 #include "engine/artifact/mapped_file.h"
+#include "engine/artifact/strict_json.h"
 
 namespace switchyard {
 namespace {
@@ -22,32 +23,11 @@ StatusOr<DType> ParseDType(const std::string& name, const std::string& where) {
   return Unimplemented("%s: dtype \"%s\" is not supported (expected BOOL, U8, I8, I16, I32, I64, F16, BF16, F32 or F64)", where, name.substr(0, 40));
 }
 
-// Refuses duplicate keys and deep nesting, which nlohmann's DOM accepts.
-class StrictJson : public nlohmann::json_sax<nlohmann::json> {
- public:
-  bool start_object(size_t) override { keys_.emplace_back(); return keys_.size() <= 8 || Fail("nested too deeply"); }
-  bool end_object() override { keys_.pop_back(); return true; }
-  bool start_array(size_t) override { return ++arrays_ <= 8 || Fail("nested too deeply"); }
-  bool end_array() override { --arrays_; return true; }
-  bool key(string_t& k) override { return keys_.back().insert(k).second || Fail("key \"" + k.substr(0, 80) + "\" appears twice"); }
-  bool null() override { return true; }
-  bool boolean(bool) override { return true; }
-  bool number_integer(number_integer_t) override { return true; }
-  bool number_unsigned(number_unsigned_t) override { return true; }
-  bool number_float(number_float_t, const string_t&) override { return true; }
-  bool string(string_t&) override { return true; }
-  bool binary(binary_t&) override { return true; }
-  bool parse_error(size_t at, const std::string&, const nlohmann::detail::exception&) override {
-    return Fail("not valid JSON at byte " + std::to_string(at));
-  }
-  const std::string& problem() const { return problem_; }
-
- private:
-  bool Fail(std::string what) { if (problem_.empty()) problem_ = std::move(what); return false; }
-  std::vector<std::set<std::string>> keys_;
-  int arrays_ = 0;
-  std::string problem_;
-};
+// The reference writer's order of dtypes: by descending alignment, then as its own enumeration has them.
+int WriteOrder(DType dtype) {
+  constexpr DType kOrder[] = {DType::kI64, DType::kF64, DType::kF32, DType::kI32, DType::kBF16, DType::kF16, DType::kI16, DType::kI8, DType::kU8, DType::kBool};
+  return static_cast<int>(std::find(std::begin(kOrder), std::end(kOrder), dtype) - std::begin(kOrder));
+}
 }  // namespace
 
 class SafetensorsParser {
@@ -62,8 +42,7 @@ class SafetensorsParser {
     if (header > bytes.size() - 8) return DataLoss("%s: header length %d reaches past the end of the file (%d bytes)", path, header, bytes.size());
     const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + 8, header);
     if (text.empty() || text[0] != '{') return DataLoss("%s: the header must start with '{'", path);
-    StrictJson strict;
-    if (!nlohmann::json::sax_parse(text, &strict)) return DataLoss("%s: header: %s", path, strict.problem());
+    RETURN_IF_ERROR(CheckStrictJson(text, path + ": header"));
     const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
     if (!json.is_object()) return DataLoss("%s: the header must be a JSON object", path);
     const std::span<const std::byte> data = bytes.subspan(8 + header);
@@ -165,8 +144,7 @@ StatusOr<std::shared_ptr<const SafetensorsSet>> SafetensorsSet::OpenModelDirecto
     return std::shared_ptr<const SafetensorsSet>(std::move(set));
   }
   ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(index, 64 << 20));
-  StrictJson strict;
-  if (!nlohmann::json::sax_parse(text, &strict)) return DataLoss("%s: %s", index, strict.problem());
+  RETURN_IF_ERROR(CheckStrictJson(text, index));
   const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
   if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object()) return DataLoss("%s: expected an object \"weight_map\"", index);
   std::map<std::string, std::string> shard_of;
@@ -207,8 +185,8 @@ Status WriteSafetensors(const std::string& path, const std::vector<TensorView>& 
   std::vector<const TensorView*> order;
   for (const TensorView& t : tensors) order.push_back(&t);
   std::sort(order.begin(), order.end(), [](const TensorView* a, const TensorView* b) {
-    const int64_t wa = DTypeBytes(a->dtype), wb = DTypeBytes(b->dtype);
-    return wa != wb ? wa > wb : a->name < b->name;
+    const int ra = WriteOrder(a->dtype), rb = WriteOrder(b->dtype);
+    return ra != rb ? ra < rb : a->name < b->name;
   });
   nlohmann::json header = nlohmann::json::object();
   if (!metadata.empty()) header["__metadata__"] = metadata;

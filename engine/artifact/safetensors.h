@@ -49,7 +49,7 @@ class SafetensorsSet {
   std::map<std::string, TensorView> tensors_;
 };
 
-// Writes to a temporary file beside `path`, syncs and renames. Tensors are ordered by descending alignment, then name, as the reference writer does.
+// Writes to a temporary file beside `path`, syncs and renames. Tensors are ordered by dtype (descending alignment), then name, as the reference writer does.
 Status WriteSafetensors(const std::string& path, const std::vector<TensorView>& tensors, const std::map<std::string, std::string>& metadata);
 
 }  // namespace switchyard
