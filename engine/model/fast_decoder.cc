@@ -56,7 +56,6 @@ class FastDecoder final : public Decoder {
       const DecoderLayer& layer = model_.layers[l];
       Attention(l, batch, segments, x, kv, delta.mutable_data_ptr<float>());
       kernels::AddRmsNorm(pool_, h, delta.const_data_ptr<float>(), rows, layer.post_attention_norm.const_data_ptr<float>(), hidden, eps, x);
-      RETURN_IF_ERROR(CheckFinite(residual, batch, l));
       RETURN_IF_ERROR(mixture.routes->Route(l, normed, &routes));
       const at::Tensor y = MixtureFast(compute_, normed, layer.ffn, *mixture.bank, l, routes, mixture.algorithm);
       // The norm that comes next: of the following layer, or the final one, whose result nobody reads (Logits norms the queried rows alone).

@@ -54,7 +54,6 @@ class ReferenceDecoder final : public Decoder {
     for (int32_t l = 0; l < model_.config.num_layers; ++l) {
       const DecoderLayer& layer = model_.layers[l];
       hidden = hidden + Attention(l, RmsNorm(hidden, layer.input_norm, eps), batch, rope, kv);
-      RETURN_IF_ERROR(CheckFinite(hidden, batch, l));
       const at::Tensor x = RmsNorm(hidden, layer.post_attention_norm, eps);
       RETURN_IF_ERROR(mixture.routes->Route(l, x, &routes));
       hidden = hidden + MixtureReference(x, layer.ffn, *mixture.bank, l, routes);
