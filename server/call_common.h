@@ -1,0 +1,45 @@
+// What all calls share: the door to the engine, cancellation, status conversion.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <chrono>
+#include <mutex>
+#include <optional>
+
+#include "engine/runtime/engine.h"
+#include "server/request_metrics.h"
+#include "server/served_model.h"
+#include "server/worker_pool.h"
+
+namespace switchyard {
+
+// Shared by every call of a server; outlives them.
+struct CallContext {
+  const ServedModel* model = nullptr;
+  RequestLimits limits;
+  WorkerPool* workers = nullptr;
+  RequestMetrics* metrics = nullptr;
+};
+
+// Connects a client's cancellation with an engine task that may not exist yet. Thread-safe.
+class CancelLink {
+ public:
+  // The task was submitted. Cancels it at once when the client has gone already.
+  void Attach(Engine* engine, TaskId id);
+  void Cancel();
+  bool cancelled() const;
+
+ private:
+  mutable std::mutex mutex_;
+  bool cancelled_ = false;
+  Engine* engine_ = nullptr;
+  TaskId id_ = 0;
+};
+
+grpc::Status ToGrpc(const Status& status);
+// The client's deadline on the steady clock; max() when there is none.
+SteadyTime DeadlineOf(const grpc::ServerContextBase& context);
+inline constexpr const char kBusy[] = "the server is busy: its request queue is full; retry with backoff";
+
+}  // namespace switchyard

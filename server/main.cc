@@ -1,0 +1,106 @@
+// switchyard-server: parse, load, serve, drain.
+
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <thread>
+
+#include "server/log.h"
+#include "server/server.h"
+
+namespace switchyard {
+namespace {
+
+volatile std::sig_atomic_t signals_seen = 0;
+volatile std::sig_atomic_t serving = 0;
+// Nobody waits for an answer before the server serves: then a signal ends the process at once.
+void OnSignal(int signal) {
+  if (serving == 0) _exit(128 + signal);
+  signals_seen = signals_seen + 1;
+}
+
+void InstallSignals() {
+  struct sigaction action = {};
+  action.sa_handler = OnSignal;
+  for (const int signal : {SIGTERM, SIGINT}) sigaction(signal, &action, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
+// libgomp reads this in a load-time constructor, so it must be in the environment before the process starts: its default spinning stalls
+// every parallel region as soon as another thread wants a core.
+void EnsurePassiveOpenMp(char** argv) {
+  if (std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
+  setenv("GOMP_SPINCOUNT", "0", 1);
+  execv("/proc/self/exe", argv);  // returns only on failure: then the default stays
+}
+
+int Fail(const Status& status) {
+  Log(LogLevel::kError, "cannot serve", {{"code", absl::StatusCodeToString(status.code())}, {"message", std::string(Message(status))}});
+  return 1;
+}
+
+StatusOr<ServedModel> LoadText(const ServerOptions& options) {
+  ServedModel model;
+  ASSIGN_OR_RETURN(model.tokenizer, Tokenizer::Load(options.runner.base_directory));
+  auto chat = ChatTemplate::Load(options.runner.base_directory);
+  if (chat.ok()) {
+    model.chat_template = *chat;
+  } else if (chat.status().code() != absl::StatusCode::kNotFound) {
+    return chat.status();
+  }
+  ASSIGN_OR_RETURN(model.defaults, ReadGenerationDefaults(options.runner.base_directory));
+  return model;
+}
+
+int Serve(const ServerOptions& options) {
+  Log(LogLevel::kInfo, "configuration", nlohmann::ordered_json::parse(ConfigJson(options)));
+  auto text = LoadText(options);
+  if (!text.ok()) return Fail(text.status());
+  auto loaded = LoadRunner(options.runner);
+  if (!loaded.ok()) return Fail(loaded.status());
+  const LoadReport& report = loaded->report;
+  for (const std::string& note : report.notes) Log(LogLevel::kInfo, "load note", {{"note", note}});
+  Log(LogLevel::kInfo, "loaded",
+      {{"seconds", report.seconds},
+       {"dtype", report.base_dtype},
+       {"isa", report.isa},
+       {"base_bytes", report.base_bytes},
+       {"expert_bytes", report.expert_bytes},
+       {"router_bytes", report.router_bytes},
+       {"kv_bytes", report.kv_bytes}});
+  if (report.untrained)
+    Log(LogLevel::kWarning, "untrained", {{"note", "an expert, the router or the base is a seeded fixture without training"}});
+  auto engine = Engine::Create(options.engine, loaded->runner.get());
+  if (!engine.ok()) return Fail(engine.status());
+  text->engine = engine->get();
+  text->dtype = report.base_dtype;
+  text->untrained = report.untrained;
+  serving = 1;
+  auto server = Server::Start(options, *text, {report.base_bytes, report.expert_bytes, report.router_bytes, report.kv_bytes});
+  if (!server.ok()) return Fail(server.status());
+
+  const auto snapshot = (*engine)->snapshot();
+  const nlohmann::ordered_json announcement = {
+      {"event", "serving"}, {"grpc_port", (*server)->grpc_port()}, {"metrics_port", (*server)->metrics_port()},
+      {"pid", getpid()},    {"model", snapshot->info().base_name}, {"generation", snapshot->info().generation}};
+  std::printf("%s\n", announcement.dump().c_str());
+  std::fflush(stdout);
+  while (signals_seen == 0) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  Log(LogLevel::kInfo, "draining", {{"seconds", options.drain_seconds}});
+  const Status drained = (*server)->Drain([] { return signals_seen > 1; });
+  Log(drained.ok() ? LogLevel::kInfo : LogLevel::kWarning, "stopped", {{"complete", drained.ok()}});
+  return 0;
+}
+
+}  // namespace
+}  // namespace switchyard
+
+int main(int argc, char** argv) {
+  switchyard::EnsurePassiveOpenMp(argv);
+  const switchyard::ParsedCommandLine parsed = switchyard::ParseCommandLine(argc, argv);
+  if (parsed.exit_code) return *parsed.exit_code;
+  switchyard::InstallSignals();
+  return switchyard::Serve(parsed.options);
+}

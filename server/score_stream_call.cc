@@ -1,0 +1,133 @@
+#include "server/score_stream_call.h"
+
+#include <deque>
+#include <memory>
+#include <set>
+#include <utility>
+
+#include "server/score_job.h"
+
+namespace switchyard {
+namespace {
+
+// Lives until gRPC (OnDone) and every request's reply have let go.
+class ScoreStreamCall final : public grpc::ServerBidiReactor<v1::ScoreRequest, v1::ScoreResponse>,
+                              public std::enable_shared_from_this<ScoreStreamCall> {
+ public:
+  ScoreStreamCall(const CallContext& context, SteadyTime deadline)
+      : context_(context), deadline_(deadline), metric_(context.metrics->Begin("ScoreStream")) {}
+
+  void Start() {
+    self_ = shared_from_this();
+    StartRead(&incoming_);
+  }
+
+  void OnReadDone(bool ok) override {
+    std::unique_lock lock(mutex_);
+    if (!ok) {
+      reads_done_ = true;
+      Advance();
+      return;
+    }
+    auto request = std::make_shared<v1::ScoreRequest>(std::move(incoming_));
+    incoming_.Clear();
+    auto link = std::make_shared<CancelLink>();
+    links_.insert(link);
+    const bool gone = finished_;
+    reading_ = !gone && HasRoom();
+    if (reading_) StartRead(&incoming_);
+    lock.unlock();
+    if (gone) link->Cancel();
+    const bool accepted = context_.workers->TryPost([self = shared_from_this(), request, link] {
+      RunScore(self->context_, *request, self->deadline_, link,
+               [self, link, id = request->id()](StatusOr<v1::ScoreResponse> result) { self->Reply(link, id, std::move(result)); });
+    });
+    if (!accepted) Reply(link, request->id(), ResourceExhausted("%s", kBusy));
+  }
+
+  void OnWriteDone(bool ok) override {
+    std::lock_guard lock(mutex_);
+    writing_ = false;
+    broken_ = broken_ || !ok;
+    Advance();
+  }
+
+  void OnCancel() override {
+    std::set<std::shared_ptr<CancelLink>> links;
+    {
+      std::lock_guard lock(mutex_);
+      cancelled_ = true;
+      links = links_;
+      Advance();
+    }
+    for (const auto& link : links) link->Cancel();
+  }
+
+  void OnDone() override { std::shared_ptr<ScoreStreamCall> last = std::move(self_); }
+
+ private:
+  // Requests being worked on and answers the client has not taken count alike, so that a slow reader bounds what it can make the server
+  // hold. REQUIRES mutex_.
+  bool HasRoom() const { return links_.size() + outgoing_.size() < static_cast<size_t>(context_.limits.max_stream_in_flight); }
+
+  void Reply(const std::shared_ptr<CancelLink>& link, const std::string& id, StatusOr<v1::ScoreResponse> result) {
+    v1::ScoreResponse response;
+    if (result.ok()) {
+      response = *std::move(result);
+    } else {
+      response.set_id(id);
+      response.mutable_error()->set_code(static_cast<int32_t>(result.status().code()));
+      response.mutable_error()->set_message(std::string(Message(result.status())));
+    }
+    std::lock_guard lock(mutex_);
+    links_.erase(link);
+    outgoing_.push_back(std::move(response));
+    Advance();
+  }
+
+  // Whatever can be done next: a write, a read that was held back, the end. REQUIRES mutex_: gRPC's operations are started under it, so
+  // that none can follow Finish (their callbacks come from gRPC's own threads, never from inside).
+  void Advance() {
+    if (finished_) return;
+    const bool ended = cancelled_ || broken_;
+    const bool write = !ended && !writing_ && !outgoing_.empty();
+    if (write) {
+      current_ = std::move(outgoing_.front());
+      outgoing_.pop_front();
+      writing_ = true;
+    }
+    const bool read = !ended && !reads_done_ && !reading_ && HasRoom();
+    if (read) reading_ = true;
+    const bool all_answered = reads_done_ && links_.empty() && outgoing_.empty() && !writing_;
+    finished_ = (ended && !writing_) || all_answered;
+    if (write) StartWrite(&current_);
+    if (read) StartRead(&incoming_);
+    if (!finished_) return;
+    const Status status = ended ? Cancelled("the client went away") : OkStatus();
+    metric_.End(status);
+    Finish(ToGrpc(status));
+  }
+
+  const CallContext& context_;
+  const SteadyTime deadline_;
+  RequestMetrics::Request metric_;
+  std::shared_ptr<ScoreStreamCall> self_;
+  v1::ScoreRequest incoming_;  // owned by gRPC while a read is under way
+  v1::ScoreResponse current_;  // owned by gRPC while a write is under way
+
+  std::mutex mutex_;                             // guards what follows
+  std::set<std::shared_ptr<CancelLink>> links_;  // one a request being worked on
+  std::deque<v1::ScoreResponse> outgoing_;
+  bool reading_ = true, writing_ = false, reads_done_ = false, cancelled_ = false, broken_ = false, finished_ = false;
+};
+
+}  // namespace
+
+grpc::ServerBidiReactor<v1::ScoreRequest, v1::ScoreResponse>* StartScoreStream(const CallContext& context,
+                                                                               grpc::CallbackServerContext* grpc_context) {
+  auto call = std::make_shared<ScoreStreamCall>(context, DeadlineOf(*grpc_context));
+  call->Start();
+  return call.get();
+}
+
+}  // namespace switchyard

@@ -1,0 +1,31 @@
+// What the services need of the model they serve. Immutable after start; shared by all calls.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "engine/artifact/model_config.h"
+#include "engine/runtime/engine.h"
+#include "engine/text/tokenizer.h"
+
+namespace switchyard {
+
+struct ServedModel {
+  Engine* engine = nullptr;  // outlives every call
+  std::shared_ptr<const Tokenizer> tokenizer;
+  std::shared_ptr<const ChatTemplate> chat_template;  // null when the model has none
+  GenerationDefaults defaults;
+  std::string dtype;
+  bool untrained = false;
+};
+
+// Bounds on what one request may ask for.
+struct RequestLimits {
+  int32_t max_continuations = 256;
+  int32_t max_stop_strings = 16;
+  int32_t max_stop_bytes = 256;
+  int32_t max_top_logprobs = 20;
+  int32_t max_stream_in_flight = 64;  // ScoreStream requests being worked on; more are not read
+};
+
+}  // namespace switchyard

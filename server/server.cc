@@ -1,0 +1,120 @@
+#include "server/server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <prometheus/exposer.h>
+
+#include <chrono>
+#include <thread>
+#include <utility>
+
+#include "server/inference_service.h"
+#include "server/log.h"
+
+namespace switchyard {
+namespace {
+using std::chrono::steady_clock;
+
+constexpr const char kServiceName[] = "switchyard.v1.Inference";
+constexpr std::chrono::milliseconds kPoll{50};
+
+steady_clock::duration FromSeconds(double seconds) {
+  return std::chrono::duration_cast<steady_clock::duration>(std::chrono::duration<double>(seconds));
+}
+
+// What the health service says, for the whole server and for the service by name.
+void SetServing(grpc::Server& server, bool serving) {
+  server.GetHealthCheckService()->SetServingStatus(serving);
+  server.GetHealthCheckService()->SetServingStatus(kServiceName, serving);
+}
+
+std::unique_ptr<grpc::Server> BuildGrpc(const ServerOptions& options, grpc::Service* service, int* port) {
+  grpc::EnableDefaultHealthCheckService(true);
+  if (options.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), port);
+  builder.SetMaxReceiveMessageSize(options.max_message_mib << 20);
+  builder.SetMaxSendMessageSize(options.max_message_mib << 20);
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a second server on the port is an error, not a silent share of the traffic
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.RegisterService(service);
+  return builder.BuildAndStart();
+}
+
+}  // namespace
+
+struct Server::Impl {
+  ServerOptions options;
+  ServedModel model;
+  RequestMetrics requests;
+  std::unique_ptr<WorkerPool> workers;
+  CallContext context;
+  std::unique_ptr<InferenceService> service;
+  std::shared_ptr<MetricsCollectable> collectable;  // the exposer holds a weak pointer only
+  std::unique_ptr<prometheus::Exposer> exposer;
+  std::unique_ptr<grpc::Server> grpc;
+  int grpc_port = 0, metrics_port = 0;
+  bool drained = false;
+};
+
+Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, ServedModel model, ResidentBytes resident) {
+  auto impl = std::make_unique<Impl>();
+  impl->options = options;
+  impl->model = std::move(model);
+  impl->workers = std::make_unique<WorkerPool>(options.workers, options.max_pending_requests);
+  impl->context = {&impl->model, options.limits, impl->workers.get(), &impl->requests};
+  impl->service = std::make_unique<InferenceService>(impl->context);
+  if (!options.metrics.empty()) {
+    try {
+      impl->exposer = std::make_unique<prometheus::Exposer>(options.metrics);
+    } catch (const std::exception& error) {
+      return Unavailable("metrics: cannot listen on %s: %s", options.metrics, error.what());
+    }
+    const std::vector<int> ports = impl->exposer->GetListeningPorts();
+    impl->metrics_port = ports.empty() ? 0 : ports.front();
+    impl->collectable = std::make_shared<MetricsCollectable>(*impl->model.engine, impl->requests, resident);
+    impl->exposer->RegisterCollectable(impl->collectable);
+  }
+  impl->grpc = BuildGrpc(options, impl->service.get(), &impl->grpc_port);
+  if (impl->grpc == nullptr || impl->grpc_port == 0)
+    return Unavailable("gRPC: cannot listen on %s (is another server there?)", options.listen);
+  SetServing(*impl->grpc, true);
+  return std::unique_ptr<Server>(new Server(std::move(impl)));
+}
+
+int Server::grpc_port() const { return impl_->grpc_port; }
+int Server::metrics_port() const { return impl_->metrics_port; }
+
+Status Server::Drain(const std::function<bool()>& hurry) {
+  if (std::exchange(impl_->drained, true)) return OkStatus();
+  SetServing(*impl_->grpc, false);
+  const auto delay_end = steady_clock::now() + FromSeconds(impl_->options.drain_delay_seconds);
+  while (steady_clock::now() < delay_end && !hurry()) std::this_thread::sleep_for(kPoll);
+
+  const auto deadline = steady_clock::now() + FromSeconds(impl_->options.drain_seconds);
+  Status status;
+  do {
+    status = impl_->model.engine->Drain(std::min(deadline, steady_clock::now() + kPoll));
+  } while (!status.ok() && steady_clock::now() < deadline && !hurry());
+  // What is left is cancelled, so that every call ends and the server can close at once.
+  impl_->model.engine->Stop();
+  impl_->grpc->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(5));
+  impl_->grpc->Wait();
+  impl_->workers.reset();
+  return status;
+}
+
+Server::~Server() {
+  if (impl_ == nullptr) return;
+  impl_->options.drain_seconds = 0;
+  impl_->options.drain_delay_seconds = 0;
+  Drain([] { return true; }).IgnoreError();
+  // The metrics page goes last: an operator may watch the drain.
+  impl_->exposer.reset();
+}
+
+}  // namespace switchyard

@@ -1,0 +1,36 @@
+// Server: the gRPC server, its worker pool, the metrics page and their orderly end, around one Engine.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "engine/base/status.h"
+#include "server/metrics_collectable.h"
+#include "server/served_model.h"
+#include "server/server_options.h"
+
+namespace switchyard {
+
+// Not thread-safe: Start, Drain and the destructor belong to one thread (main, or a test).
+class Server {
+ public:
+  // `model.engine` must outlive the server. UNAVAILABLE when an address cannot be bound. Health is SERVING when this returns.
+  static StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options, ServedModel model, ResidentBytes resident);
+  // Drains within no time if Drain was not called.
+  ~Server();
+
+  int grpc_port() const;
+  int metrics_port() const;  // 0 without metrics
+
+  // Health NOT_SERVING, new tasks refused, accepted ones finished within the options' drain time (then cancelled), server shut down, engine
+  // stopped. `hurry` is polled: true ends the wait. Returns DEADLINE_EXCEEDED when work had to be cut off.
+  Status Drain(const std::function<bool()>& hurry);
+
+ private:
+  struct Impl;
+  explicit Server(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace switchyard
