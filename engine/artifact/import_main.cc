@@ -40,7 +40,7 @@ struct RandomBaseArguments {
   uint64_t seed = 1;
 };
 
-// The shapes of published models.
+// The shapes of published models, and a tiny one for tests.
 std::map<std::string, ModelConfig> Shapes() {
   auto shape = [](Architecture architecture, int32_t hidden, int32_t intermediate, int32_t layers, int32_t heads, int32_t kv_heads, int32_t head_dim,
                   int32_t vocabulary, double theta) {
@@ -63,7 +63,9 @@ std::map<std::string, ModelConfig> Shapes() {
     config.eos_token_ids = {2};
     return config;
   };
-  return {{"smollm2-135m", shape(Architecture::kLlama, 576, 1536, 30, 9, 3, 64, 49152, 1e5)},
+  return {{"tiny", shape(Architecture::kLlama, 64, 160, 3, 4, 2, 16, 512, 1e4)},
+          {"llama-3.2-3b", shape(Architecture::kLlama, 3072, 8192, 28, 24, 8, 128, 128256, 5e5)},
+          {"smollm2-135m", shape(Architecture::kLlama, 576, 1536, 30, 9, 3, 64, 49152, 1e5)},
           {"llama-3.2-1b", shape(Architecture::kLlama, 2048, 8192, 16, 32, 8, 64, 128256, 5e5)},
           {"qwen2.5-0.5b", shape(Architecture::kQwen2, 896, 4864, 24, 14, 2, 64, 151936, 1e6)},
           {"qwen3-0.6b", shape(Architecture::kQwen3, 1024, 3072, 28, 16, 8, 128, 151936, 1e6)}};
@@ -122,7 +124,7 @@ int Main(int argc, char** argv) {
   gguf_command->add_option("--dtype", gguf.dtype, "Type of the weights written")->check(dtypes)->capture_default_str();
 
   RandomBaseArguments base;
-  CLI::App* base_command = app.add_subcommand("random-base", "Make a seeded random model of a published shape, with a byte tokenizer");
+  CLI::App* base_command = app.add_subcommand("random-base", "Make a seeded random model of a published shape (or \"tiny\"), with a byte tokenizer");
   base_command->add_option("directory", base.directory, "The directory to make; must not exist")->required();
   std::vector<std::string> shapes;
   for (const auto& [name, config] : Shapes()) shapes.push_back(name);
