@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <bit>
 #include <utility>
 #include <vector>
 
@@ -16,15 +17,22 @@ struct MlpLayer {
   Linear fc1, fc2;
 };
 
-// In place; NaN stays, to be refused by the selection. Not at::relu_, which would wake OpenMP's threads beside the kernels' own pool. The inner loop
-// of constant length is what the compiler turns into vectors at -O2.
+// 0 in place of what is below 0; NaN stays, to be refused by the selection. By the bits: -0 to -inf are 0x80000000 to 0xff800000. A comparison of
+// floats becomes a branch a value here, and half of them are mispredicted.
+float Relu(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  return std::bit_cast<float>(bits - 0x80000000u <= 0x7f800000u ? 0u : bits);
+}
+
+// In place. Not at::relu_, which would wake OpenMP's threads beside the kernels' own pool. The inner loop of constant length is what the compiler
+// turns into vectors.
 void Relu(float* values, int64_t count) {
   constexpr int64_t kRun = 16;
   int64_t i = 0;
   for (; i + kRun <= count; i += kRun) {
-    for (int64_t j = i; j < i + kRun; ++j) values[j] = values[j] < 0 ? 0 : values[j];
+    for (int64_t j = i; j < i + kRun; ++j) values[j] = Relu(values[j]);
   }
-  for (; i < count; ++i) values[i] = values[i] < 0 ? 0 : values[i];
+  for (; i < count; ++i) values[i] = Relu(values[i]);
 }
 
 class Dense2MoeMlpRouter final : public Router {

@@ -6,7 +6,9 @@
 
 #include <unistd.h>
 
+#include <cmath>
 #include <filesystem>
+#include <limits>
 #include <map>
 
 namespace switchyard {
@@ -157,6 +159,22 @@ TEST_F(RouterTest, Bf16MlpOverABf16BaseRoundsTheInputAndNothingElse) {
   EXPECT_LT(MaxError((*fast)->Logits(0, x), MlpOracle(draft, 0, rounded)), 2e-5);
   EXPECT_LT(MaxError((*reference)->Logits(0, rounded), MlpOracle(draft, 0, rounded)), 2e-5);
   EXPECT_LT(MaxError((*fp32)->Logits(0, x), MlpOracle(draft, 0, x)), 2e-5);   // an fp32 base: x as it is
+}
+
+// Not a silent pick: the NaN reaches the logits, where the selection refuses it.
+TEST_F(RouterTest, NanInTheInputReachesTheLogits) {
+  const RouterArtifact artifact = MlpDraft().Publish();
+  for (const float sign : {1.0f, -1.0f}) {
+    at::Tensor x = at::randn({3, kHidden});
+    x[1][4] = std::copysign(std::numeric_limits<float>::quiet_NaN(), sign);
+    for (const Compute* compute : {&reference_, &fast_, &fast_bf16_}) {
+      const auto router = LoadRouter(artifact, *compute);
+      ASSERT_TRUE(router.ok());
+      const at::Tensor logits = (*router)->Logits(0, x);
+      EXPECT_TRUE(logits[1].isnan().all().item<bool>());
+      EXPECT_FALSE(logits[0].isnan().any().item<bool>());
+    }
+  }
 }
 
 TEST_F(RouterTest, LinearEqualsItsFormula) {
