@@ -99,7 +99,7 @@ class Reader {
   // What is left in the file: attention LoRA may be ignored on request, anything else is refused.
   Status ClassifyRest() {
     for (const auto& [name, view] : left_) {
-      const bool attention = std::any_of(kAttention.begin(), kAttention.end(), [&](const char* p) {
+      const bool attention = std::any_of(kAttention.begin(), kAttention.end(), [&name = name](const char* p) {
         return name.find(std::string(".self_attn.") + p + ".lora_") != std::string::npos;
       });
       if (!attention) return Unimplemented("%s: tensor \"%s\" is no part of a feed-forward LoRA expert", path_, name.substr(0, 200));
