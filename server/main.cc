@@ -41,22 +41,9 @@ int Fail(const Status& status) {
   return 1;
 }
 
-StatusOr<ServedModel> LoadText(const ServerOptions& options) {
-  ServedModel model;
-  ASSIGN_OR_RETURN(model.tokenizer, Tokenizer::Load(options.runner.base_directory));
-  auto chat = ChatTemplate::Load(options.runner.base_directory);
-  if (chat.ok()) {
-    model.chat_template = *chat;
-  } else if (chat.status().code() != absl::StatusCode::kNotFound) {
-    return chat.status();
-  }
-  ASSIGN_OR_RETURN(model.defaults, ReadGenerationDefaults(options.runner.base_directory));
-  return model;
-}
-
 int Serve(const ServerOptions& options) {
   Log(LogLevel::kInfo, "configuration", nlohmann::ordered_json::parse(ConfigJson(options)));
-  auto text = LoadText(options);
+  auto text = LoadServedText(options.runner.base_directory);
   if (!text.ok()) return Fail(text.status());
   auto loaded = LoadRunner(options.runner);
   if (!loaded.ok()) return Fail(loaded.status());

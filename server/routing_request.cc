@@ -6,13 +6,21 @@
 namespace switchyard {
 namespace {
 
+// A caller's text for a message: the front of it, whole characters only. A message is UTF-8 on the wire; a cut character in one reply would
+// end a whole ScoreStream.
+std::string Shown(const std::string& text) {
+  size_t end = std::min<size_t>(text.size(), 100);
+  while (end < text.size() && end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  return text.substr(0, end);
+}
+
 StatusOr<ExpertIndex> ExpertByName(const SnapshotInfo& info, const std::string& name) {
   std::string known;
   for (size_t i = 0; i < info.experts.size(); ++i) {
     if (info.experts[i].name == name) return static_cast<ExpertIndex>(i);
     known += (known.empty() ? "" : ", ") + info.experts[i].name;
   }
-  return NotFound("routing: expert \"%s\" is not served; known experts: %s", name.substr(0, 100), known.empty() ? "none" : known);
+  return NotFound("routing: expert \"%s\" is not served; known experts: %s", Shown(name), known.empty() ? "none" : known);
 }
 
 Status FillReplay(const v1::Routing::Replay& replay, const SnapshotInfo& info, RoutingPolicy* policy) {
@@ -76,7 +84,7 @@ StatusOr<RoutingPolicy> PolicyOf(const v1::Routing& routing, const SnapshotInfo&
       for (const auto& [name, weight] : routing.mixture().weights()) {
         ASSIGN_OR_RETURN(const ExpertIndex index, ExpertByName(info, name));
         if (!std::isfinite(weight) || weight < 0)
-          return InvalidArgument("routing.mixture: weight of \"%s\" must be finite and >= 0, found %g", name, weight);
+          return InvalidArgument("routing.mixture: weight of \"%s\" must be finite and >= 0, found %g", Shown(name), weight);
         policy.mixture[index] = weight;
         sum += weight;
       }
@@ -126,7 +134,7 @@ Status CheckPins(const v1::PinnedGenerations& pinned, const SnapshotInfo& info) 
   for (const Pin& pin : {Pin{"snapshot", pinned.snapshot(), info.generation}, Pin{"base", pinned.base(), info.base_generation},
                          Pin{"router", pinned.router(), info.router_generation}}) {
     if (!pin.wanted.empty() && pin.wanted != pin.served) {
-      return FailedPrecondition("pinned.%s: pinned to %s, served is %s", pin.what, pin.wanted.substr(0, 100),
+      return FailedPrecondition("pinned.%s: pinned to %s, served is %s", pin.what, Shown(pin.wanted),
                                 pin.served.empty() ? "none" : pin.served);
     }
   }

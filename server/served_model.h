@@ -19,6 +19,9 @@ struct ServedModel {
   bool untrained = false;
 };
 
+// Everything but what the engine and the runner know: tokenizer, chat template if there is one, generation defaults. Errors name the file.
+StatusOr<ServedModel> LoadServedText(const std::string& directory);
+
 // Bounds on what one request may ask for.
 struct RequestLimits {
   int32_t max_continuations = 256;

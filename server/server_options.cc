@@ -7,6 +7,8 @@
 #include <set>
 #include <vector>
 
+#include "engine/artifact/strict_json.h"
+
 namespace switchyard {
 namespace {
 using Json = nlohmann::ordered_json;
@@ -108,6 +110,8 @@ std::vector<Key> Keys(ServerOptions* o) {
 }  // namespace
 
 Status ApplyConfig(const std::string& text, const std::string& file, ServerOptions* options) {
+  // The caller's own file: what is wrong with it is an argument's fault, whatever the reader calls it.
+  if (const Status strict = CheckStrictJson(text, file); !strict.ok()) return InvalidArgument("%s", Message(strict));
   const Json json = Json::parse(text, nullptr, false);
   if (json.is_discarded()) return InvalidArgument("%s: not valid JSON", file);
   if (!json.is_object()) return InvalidArgument("%s: expected a JSON object", file);
