@@ -8,7 +8,7 @@
 include(GoogleTest)
 
 # Every test runs with passive OpenMP waiting: libgomp's default spinning stalls each parallel region as soon as another thread wants a core.
-set(SWITCHYARD_TEST_ENVIRONMENT "GOMP_SPINCOUNT=0;TOKENIZERS_PARALLELISM=false")
+set(SWITCHYARD_TEST_ENVIRONMENT "GOMP_SPINCOUNT=0")
 
 function(switchyard_use_torch target)
   target_link_libraries(${target} PUBLIC LibTorch::cpu)
@@ -53,6 +53,9 @@ function(switchyard_test name)
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gmock GTest::gtest_main)
   if(ARG_TORCH)
     switchyard_use_torch(${name})
+  endif()
+  if(NOT ARG_LABELS)
+    set(ARG_LABELS unit)   # an empty value would swallow the next property
   endif()
   gtest_discover_tests(${name}
     WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}

@@ -132,7 +132,8 @@ def requests(world):
         # Routes: shares add up.
         route = json.loads(client(world, server, "route", "--level", "token", "--json", "a dose of law").stdout)
         tokens = route["routes"]["tokens"]
-        assert len(tokens) == len("a dose of law"), len(tokens)
+        assert "".join(token["text"] for token in tokens) == "a dose of law", tokens
+        assert int(route["usage"]["promptTokens"]) == len(tokens) and len(route["routes"]["layers"]) == 3, route["usage"]
         for token in tokens:
             for layer in token["layers"]:
                 assert len(layer["experts"]) == 2 and abs(sum(layer["weights"]) - 1) < 1e-5, layer
@@ -176,7 +177,7 @@ def bad_start(world):
         for word in words:
             assert word in done.stderr, f"{word!r} is missing in:\n{done.stderr[-2000:]}"
 
-    refused(world.server_command("--base", os.path.join(world.work, "nowhere")), "nowhere")
+    refused([a.replace(world.base, os.path.join(world.work, "nowhere")) for a in world.server_command()], "nowhere")
     refused(world.server_command("--no-such-flag"), "--no-such-flag")
     damaged = os.path.join(world.work, "damaged")
     shutil.copytree(world.fixtures, damaged)
