@@ -1,13 +1,15 @@
-// The routing tax of one layer: a dense feed-forward block against the mixture of LoRA experts in its place, ours beside the two ways of others.
+// The routing tax of one layer: a dense feed-forward block against the mixture of LoRA experts in its place, ours beside the two ways of
+// others.
 //
-// Seeded random weights of a model's shape in bf16, enough layers that they do not stay in the cache. A round runs every case over all layers, one
-// case after the other; ratios are taken within a round. A layer here is the feed-forward block with its router, plus the attention's projections
-// (the attention itself is the same with and without experts and is left out, which makes the layer ratio pessimistic).
+// Seeded random weights of a model's shape in bf16, enough layers that they do not stay in the cache. A round runs every case over all
+// layers, one case after the other; ratios are taken within a round. A layer here is the feed-forward block with its router, plus the
+// attention's projections (the attention itself is the same with and without experts and is left out, which makes the layer ratio
+// pessimistic).
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <CLI/CLI.hpp>
 #include <unistd.h>
+#include <CLI/CLI.hpp>
 
 #include <chrono>
 #include <cmath>
@@ -48,7 +50,8 @@ class Model {
   Model(const Shape& shape, const Compute& compute) : shape_(shape), compute_(compute) {
     at::manual_seed(1);
     for (int32_t l = 0; l < shape.layers; ++l) {
-      layers_.push_back({Matrix(shape.qkv, shape.hidden), Matrix(shape.hidden, shape.hidden),
+      layers_.push_back({Matrix(shape.qkv, shape.hidden),
+                         Matrix(shape.hidden, shape.hidden),
                          {Matrix(shape.width, shape.hidden), Matrix(shape.width, shape.hidden), Matrix(shape.hidden, shape.width)}});
     }
   }
@@ -86,8 +89,11 @@ class Model {
     std::vector<TensorView> views;
     const auto add = [&](int32_t l, const char* name, const at::Tensor& tensor) {
       owned.push_back(tensor);
-      views.push_back({"layers." + std::to_string(l) + ".router." + name, DType::kBF16, tensor.sizes().vec(),
-                       {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()}, nullptr});
+      views.push_back({"layers." + std::to_string(l) + ".router." + name,
+                       DType::kBF16,
+                       tensor.sizes().vec(),
+                       {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()},
+                       nullptr});
     };
     const int64_t inner = shape_.hidden / 2;
     for (int32_t l = 0; l < shape_.layers; ++l) {
@@ -124,7 +130,7 @@ struct Case {
 
 // Seconds over all layers.
 struct Times {
-  double block = 0;       // feed-forward
+  double block = 0;  // feed-forward
   double router = 0;
   double projections = 0;
   double layer() const { return block + router + projections; }
@@ -175,7 +181,8 @@ std::vector<double> Of(const std::vector<Times>& rounds, double (*value)(const T
 nlohmann::json Ratio(const PairedRatio& ratio) { return {{"median", ratio.median}, {"p10", ratio.low}, {"p90", ratio.high}}; }
 
 // Cases[0] is dense. Prints a row a case and appends to `results`.
-void Compare(const Model& model, const std::vector<Case>& cases, int64_t rows, int rounds, int experts, int32_t k, nlohmann::json* results) {
+void Compare(const Model& model, const std::vector<Case>& cases, int64_t rows, int rounds, int experts, int32_t k,
+             nlohmann::json* results) {
   const at::Tensor x = at::randn({rows, model.shape().hidden});
   std::vector<std::vector<Times>> times(cases.size());
   for (int round = -1; round < rounds; ++round) {
@@ -192,12 +199,19 @@ void Compare(const Model& model, const std::vector<Case>& cases, int64_t rows, i
     const PairedRatio block_tax = Paired(Of(times[i], block), Of(times[0], block));
     const PairedRatio layer_tax = Paired(Of(times[i], layer), Of(times[0], layer));
     const double block_us = Median(Of(times[i], block)) * per_layer, router_us = Median(Of(times[i], router)) * per_layer;
-    std::printf("%4d %2d %5d  %-8s %10.1f %8.1f   %5.3f [%5.3f, %5.3f]   %5.3f [%5.3f, %5.3f]   %5.3f\n", experts, k, static_cast<int>(rows),
-                cases[i].name.c_str(), block_us, router_us, block_tax.median, block_tax.low, block_tax.high, layer_tax.median, layer_tax.low,
-                layer_tax.high, 1 / layer_tax.median);
+    std::printf("%4d %2d %5d  %-8s %10.1f %8.1f   %5.3f [%5.3f, %5.3f]   %5.3f [%5.3f, %5.3f]   %5.3f\n", experts, k,
+                static_cast<int>(rows), cases[i].name.c_str(), block_us, router_us, block_tax.median, block_tax.low, block_tax.high,
+                layer_tax.median, layer_tax.low, layer_tax.high, 1 / layer_tax.median);
     std::fflush(stdout);
-    results->push_back({{"experts", experts}, {"k", k}, {"rows", rows}, {"case", cases[i].name}, {"block_us", block_us}, {"router_us", router_us},
-                        {"block_vs_dense", Ratio(block_tax)}, {"layer_vs_dense", Ratio(layer_tax)}, {"rounds", rounds}});
+    results->push_back({{"experts", experts},
+                        {"k", k},
+                        {"rows", rows},
+                        {"case", cases[i].name},
+                        {"block_us", block_us},
+                        {"router_us", router_us},
+                        {"block_vs_dense", Ratio(block_tax)},
+                        {"layer_vs_dense", Ratio(layer_tax)},
+                        {"rounds", rounds}});
   }
 }
 
@@ -213,7 +227,9 @@ int Main(int argc, char** argv) {
   app.add_option("--shape", shape, "smollm2, 1b or 3b")->check(CLI::IsMember(kShapes))->capture_default_str();
   app.add_option("--json", json, "Also write the results to this file");
   app.add_option("--threads", threads)->check(CLI::Range(1, 256))->capture_default_str();
-  app.add_option("--rounds", rounds, "Rounds at few rows; a fifth of it, at least 3, from 256 rows")->check(CLI::Range(1, 1000))->capture_default_str();
+  app.add_option("--rounds", rounds, "Rounds at few rows; a fifth of it, at least 3, from 256 rows")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
   app.add_option("--rank", rank)->check(CLI::Range(1, 512))->capture_default_str();
   app.add_option("--experts", banks, "LoRA experts beside zero")->check(CLI::Range(1, 256))->capture_default_str();
   app.add_option("--k", ks, "Experts a row")->check(CLI::Range(1, 16))->capture_default_str();
@@ -239,11 +255,17 @@ int Main(int argc, char** argv) {
         cases.push_back({"mixlora", MixtureAlgorithm::kMixLora, &bank, router.get()});
         cases.push_back({"naive", MixtureAlgorithm::kNaive, &bank, router.get()});
       }
-      for (const int64_t rows : row_counts) Compare(model, cases, rows, rows >= 256 ? std::max(3, rounds / 5) : rounds, experts, k, &results);
+      for (const int64_t rows : row_counts)
+        Compare(model, cases, rows, rows >= 256 ? std::max(3, rounds / 5) : rounds, experts, k, &results);
     }
   }
-  WriteJson(json, {{"bench", "mixture"}, {"shape", shape}, {"rank", rank}, {"threads", threads}, {"isa", kernels::IsaName(kernels::CurrentIsa())},
-                   {"machine", MachineDescription()}, {"results", results}});
+  WriteJson(json, {{"bench", "mixture"},
+                   {"shape", shape},
+                   {"rank", rank},
+                   {"threads", threads},
+                   {"isa", kernels::IsaName(kernels::CurrentIsa())},
+                   {"machine", MachineDescription()},
+                   {"results", results}});
   return 0;
 }
 

@@ -23,8 +23,8 @@ Status LoadPair(const std::optional<LoraPair>& pair, const Compute& compute, std
   ASSIGN_OR_RETURN(const at::Tensor a, TensorFromView(pair->a, at::kFloat));
   ASSIGN_OR_RETURN(const at::Tensor b, TensorFromView(pair->b, at::kFloat));
   if (a.dim() != 2 || b.dim() != 2 || a.size(0) != b.size(1) || a.size(0) < 1) {
-    return InvalidArgument("tensors %s %s and %s %s: expected [rank, in] and [out, rank]", pair->a.name, ShapeString(pair->a.shape), pair->b.name,
-                           ShapeString(pair->b.shape));
+    return InvalidArgument("tensors %s %s and %s %s: expected [rank, in] and [out, rank]", pair->a.name, ShapeString(pair->a.shape),
+                           pair->b.name, ShapeString(pair->b.shape));
   }
   if (!std::isfinite(pair->scale)) return InvalidArgument("tensor %s: scale %f is not finite", pair->a.name, pair->scale);
   lora->emplace(a, b, static_cast<float>(pair->scale), compute);

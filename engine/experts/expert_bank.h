@@ -15,8 +15,9 @@
 
 namespace switchyard {
 
-// delta = scale * B A. On the reference backend two f32 tensors; on the fast one two packed matrices in the base's dtype: with a bf16 base the products
-// round x, A, z = A x and B to bf16 and sum in fp32, as the base's own products do, for half the bytes read at every token.
+// delta = scale * B A. On the reference backend two f32 tensors; on the fast one two packed matrices in the base's dtype: with a bf16
+// base the products round x, A, z = A x and B to bf16 and sum in fp32, as the base's own products do, for half the bytes read at every
+// token.
 class ExpertLora {
  public:
   // a [rank, in], b [out, rank], any floating dtype.
@@ -30,16 +31,16 @@ class ExpertLora {
 
   // Reference only: scale * (x Aᵀ) Bᵀ in f32.
   at::Tensor Delta(const at::Tensor& x) const;
-  // Fast only. z [rows, rank] = A x; then y [rows, out] += B z, or y = B z. The caller puts the scale into z. Row by row the same bits whatever
-  // `rows` and the pool. x, y: row strides in elements.
+  // Fast only. z [rows, rank] = A x; then y [rows, out] += B z, or y = B z. The caller puts the scale into z. Row by row the same bits
+  // whatever `rows` and the pool. x, y: row strides in elements.
   void Shrink(kernels::ThreadPool& pool, const float* x, int64_t rows, int64_t x_stride, float* z) const;
   void Expand(kernels::ThreadPool& pool, const float* z, int64_t rows, float* y, int64_t y_stride, bool accumulate) const;
 
  private:
   int64_t rank_, in_, out_;
   float scale_;
-  at::Tensor a_, b_;                                         // reference
-  std::shared_ptr<const kernels::PackedMatrix> packed_a_, packed_b_;   // fast
+  at::Tensor a_, b_;                                                  // reference
+  std::shared_ptr<const kernels::PackedMatrix> packed_a_, packed_b_;  // fast
 };
 
 struct ExpertLayer {
@@ -50,17 +51,17 @@ struct ExpertLayer {
 // Immutable, so that snapshots may share it.
 struct Expert {
   std::string name;
-  std::string generation;                // "zero" for the zero expert
+  std::string generation;  // "zero" for the zero expert
   bool is_zero = false;
   int32_t max_rank = 0;
   int64_t bytes = 0;
-  std::vector<ExpertLayer> layers;       // [L]; all empty for the zero expert
+  std::vector<ExpertLayer> layers;  // [L]; all empty for the zero expert
 };
 
 std::shared_ptr<const Expert> ZeroExpert(const std::string& name, int32_t num_layers);
 // DATA_LOSS names expert and tensor when a value is NaN or infinite; INVALID_ARGUMENT when A and B do not fit together.
 StatusOr<std::shared_ptr<const Expert>> LoadExpert(const std::string& name, const PeftAdapter& adapter, const Compute& compute);
 
-using ExpertBank = std::vector<std::shared_ptr<const Expert>>;   // by ExpertIndex
+using ExpertBank = std::vector<std::shared_ptr<const Expert>>;  // by ExpertIndex
 
 }  // namespace switchyard

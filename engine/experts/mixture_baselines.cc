@@ -15,7 +15,8 @@ at::Tensor Gather(kernels::ThreadPool& pool, const at::Tensor& from, std::span<c
   const float* source = from.const_data_ptr<float>();
   float* target = to.mutable_data_ptr<float>();
   pool.ParallelFor(to.size(0), 8, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) std::memcpy(target + i * width, source + rows[i] * width, static_cast<size_t>(width) * sizeof(float));
+    for (int64_t i = begin; i < end; ++i)
+      std::memcpy(target + i * width, source + rows[i] * width, static_cast<size_t>(width) * sizeof(float));
   });
   return to;
 }
@@ -68,7 +69,8 @@ at::Tensor BasePart(const Compute& compute, const at::Tensor& x, const FeedForwa
 
 }  // namespace
 
-at::Tensor MixtureBaseline(const Compute& compute, const at::Tensor& x, const FeedForward& ffn, const RowGroups& groups, MixtureAlgorithm algorithm) {
+at::Tensor MixtureBaseline(const Compute& compute, const at::Tensor& x, const FeedForward& ffn, const RowGroups& groups,
+                           MixtureAlgorithm algorithm) {
   kernels::ThreadPool& pool = *compute.pool;
   at::Tensor y = BasePart(compute, x, ffn, groups);
   at::Tensor shared_gate, shared_up;

@@ -7,6 +7,7 @@
 namespace switchyard {
 
 // kMixLora or kNaive.
-at::Tensor MixtureBaseline(const Compute& compute, const at::Tensor& x, const FeedForward& ffn, const RowGroups& groups, MixtureAlgorithm algorithm);
+at::Tensor MixtureBaseline(const Compute& compute, const at::Tensor& x, const FeedForward& ffn, const RowGroups& groups,
+                           MixtureAlgorithm algorithm);
 
 }  // namespace switchyard

@@ -1,11 +1,13 @@
 // The single-down mixture on our kernels.
 //
-// Rows are grouped by (slot, expert) and each group is cut into blocks that fit the cache; a block's rank-r products are small matrix products, so A
-// and B are read once a block and not once a row. Slots follow one another, since a row's sum runs over its slots in order; the blocks of one slot
-// touch different rows and run at the same time. Every step is one of the kernels, row by row the same bits whatever the block.
+// Rows are grouped by (slot, expert) and each group is cut into blocks that fit the cache; a block's rank-r products are small matrix
+// products, so A and B are read once a block and not once a row. Slots follow one another, since a row's sum runs over its slots in
+// order; the blocks of one slot touch different rows and run at the same time. Every step is one of the kernels, row by row the same bits
+// whatever the block.
 //
-// What costs beside the products is carrying [rows, width] activations around. So the rows are put in order first, while they are only [rows, hidden],
-// such that rows which end with the same expert lie next to each other: their last expert works in place on the base's gate and up.
+// What costs beside the products is carrying [rows, width] activations around. So the rows are put in order first, while they are only
+// [rows, hidden], such that rows which end with the same expert lie next to each other: their last expert works in place on the base's
+// gate and up.
 #include <ATen/ATen.h>
 
 #include <algorithm>
@@ -64,7 +66,8 @@ class SingleDown {
     ffn_.gate.ForwardInto(x_, rows_, hidden_, gate_, width_, /*accumulate=*/false);
     ffn_.up.ForwardInto(x_, rows_, hidden_, up_, width_, /*accumulate=*/false);
     BaseHidden();
-    for (int32_t slot = 0; slot < slots_; ++slot) ForBlocks(slot, [this](const Block& block, kernels::ThreadPool& inside) { AddHidden(block, inside); });
+    for (int32_t slot = 0; slot < slots_; ++slot)
+      ForBlocks(slot, [this](const Block& block, kernels::ThreadPool& inside) { AddHidden(block, inside); });
     ffn_.down.ForwardInto(h_, rows_, width_, y, hidden_, /*accumulate=*/false);
     if (down_rank_ == 0) return;
     for (int32_t slot = 0; slot < slots_; ++slot) ForBlocks(slot, [&](const Block& block, kernels::ThreadPool&) { AddDown(block, y); });
@@ -172,7 +175,7 @@ class SingleDown {
 
   float* DownZ(const Block& block) const { return z_ + (block.group->first + block.begin) * down_rank_; }
 
-  static constexpr int64_t kBlockFloats = 64 * 1024;   // of gate, and as many of up: half a megabyte, in the second-level cache
+  static constexpr int64_t kBlockFloats = 64 * 1024;  // of gate, and as many of up: half a megabyte, in the second-level cache
   static constexpr int64_t kGrainFloats = 8192;
 
   kernels::ThreadPool& pool_;
@@ -182,14 +185,15 @@ class SingleDown {
   const int64_t rows_, hidden_, width_;
   int32_t slots_ = 0;
   int64_t down_rank_ = 0;
-  float *gate_, *up_, *h_;   // [rows, width]
-  float* z_;                 // [assignments, down_rank_]
+  float *gate_, *up_, *h_;  // [rows, width]
+  float* z_;                // [assignments, down_rank_]
   std::vector<Block> blocks_;
 };
 
 // to[i] = from[order[i]], or the other way round.
 enum class Direction { kIntoOrder, kOutOfOrder };
-void Permute(kernels::ThreadPool& pool, const std::vector<int64_t>& order, Direction direction, const float* from, int64_t width, float* to) {
+void Permute(kernels::ThreadPool& pool, const std::vector<int64_t>& order, Direction direction, const float* from, int64_t width,
+             float* to) {
   pool.ParallelFor(static_cast<int64_t>(order.size()), 16, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t source = direction == Direction::kIntoOrder ? order[i] : i, target = direction == Direction::kIntoOrder ? i : order[i];

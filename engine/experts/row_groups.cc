@@ -74,7 +74,7 @@ void RowGroups::SortRows(const std::vector<Assignment>& assignments) {
 }
 
 void RowGroups::Group(const std::vector<Assignment>& assignments, const std::vector<int64_t>& by_key) {
-  rows_.reserve(by_key.size());      // spans into both: they must not move
+  rows_.reserve(by_key.size());  // spans into both: they must not move
   weights_.reserve(by_key.size());
   const auto nth = [&](int64_t i) -> const Assignment& { return assignments[by_key[i]]; };
   const auto count = static_cast<int64_t>(by_key.size());
@@ -83,8 +83,13 @@ void RowGroups::Group(const std::vector<Assignment>& assignments, const std::vec
       rows_.push_back(nth(end).row);
       weights_.push_back(nth(end).weight);
     }
-    groups_.push_back({nth(begin).expert, nth(begin).slot, nth(begin).last, nth(begin).alone, begin,
-                       {rows_.data() + begin, static_cast<size_t>(end - begin)}, {weights_.data() + begin, static_cast<size_t>(end - begin)}});
+    groups_.push_back({nth(begin).expert,
+                       nth(begin).slot,
+                       nth(begin).last,
+                       nth(begin).alone,
+                       begin,
+                       {rows_.data() + begin, static_cast<size_t>(end - begin)},
+                       {weights_.data() + begin, static_cast<size_t>(end - begin)}});
   }
 }
 

@@ -17,15 +17,15 @@ struct MlpLayer {
   Linear fc1, fc2;
 };
 
-// 0 in place of what is below 0; NaN stays, to be refused by the selection. By the bits: -0 to -inf are 0x80000000 to 0xff800000. A comparison of
-// floats becomes a branch a value here, and half of them are mispredicted.
+// 0 in place of what is below 0; NaN stays, to be refused by the selection. By the bits: -0 to -inf are 0x80000000 to 0xff800000. A
+// comparison of floats becomes a branch a value here, and half of them are mispredicted.
 float Relu(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   return std::bit_cast<float>(bits - 0x80000000u <= 0x7f800000u ? 0u : bits);
 }
 
-// In place. Not at::relu_, which would wake OpenMP's threads beside the kernels' own pool. The inner loop of constant length is what the compiler
-// turns into vectors.
+// In place. Not at::relu_, which would wake OpenMP's threads beside the kernels' own pool. The inner loop of constant length is what the
+// compiler turns into vectors.
 void Relu(float* values, int64_t count) {
   constexpr int64_t kRun = 16;
   int64_t i = 0;
@@ -59,7 +59,8 @@ class Dense2MoeMlpRouter final : public Router {
 
 }  // namespace
 
-StatusOr<std::unique_ptr<Router>> LoadDense2MoeMlpRouter(const RouterArtifact& artifact, const SelectionRule& rule, const Compute& compute) {
+StatusOr<std::unique_ptr<Router>> LoadDense2MoeMlpRouter(const RouterArtifact& artifact, const SelectionRule& rule,
+                                                         const Compute& compute) {
   const int64_t experts = static_cast<int64_t>(artifact.manifest.experts.size()), hidden = artifact.manifest.hidden_size;
   const bool may_be_bf16 = compute.backend == Backend::kFast && compute.weight_dtype == at::kBFloat16;
   RouterTensors tensors(artifact);

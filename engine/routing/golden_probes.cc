@@ -19,10 +19,11 @@ Tolerance ToleranceOf(const Compute& compute) {
 }
 
 struct LayerProbes {
-  at::Tensor x, experts, weights;   // [P, H] f32, [P, k] i64, [P, k] f32
+  at::Tensor x, experts, weights;  // [P, H] f32, [P, k] i64, [P, k] f32
 };
 
-StatusOr<at::Tensor> ReadProbe(const RouterArtifact& artifact, int32_t layer, const char* part, int64_t width, DType dtype, at::ScalarType as) {
+StatusOr<at::Tensor> ReadProbe(const RouterArtifact& artifact, int32_t layer, const char* part, int64_t width, DType dtype,
+                               at::ScalarType as) {
   const std::string name = absl::StrFormat("probe.layers.%d.%s", layer, part);
   ASSIGN_OR_RETURN(const TensorView view, artifact.tensors->Get(name));
   const std::vector<int64_t> shape = {artifact.manifest.golden_probes, width};
@@ -78,9 +79,10 @@ Status ReplayLayer(const RouterArtifact& artifact, const Router& router, const C
     const Status selected = SelectRow({logits.const_data_ptr<float>() + row * experts, experts}, router.rule(), {}, row, &routes);
     if (!selected.ok()) return Annotate(selected, absl::StrFormat("%s: layer %d, golden probe %d", artifact.directory, layer, row));
     if (routes.margin[row] < tolerance.margin || SameRoute(routes, probes, row, tolerance)) continue;
-    return FailedPrecondition("%s: layer %d, golden probe %d: expected the route %s, found %s", artifact.directory, layer, row,
-                              RouteText(probes.experts.const_data_ptr<int64_t>() + row * k, probes.weights.const_data_ptr<float>() + row * k, k),
-                              RouteText(routes.experts.data() + row * k, routes.weights.data() + row * k, k));
+    return FailedPrecondition(
+        "%s: layer %d, golden probe %d: expected the route %s, found %s", artifact.directory, layer, row,
+        RouteText(probes.experts.const_data_ptr<int64_t>() + row * k, probes.weights.const_data_ptr<float>() + row * k, k),
+        RouteText(routes.experts.data() + row * k, routes.weights.data() + row * k, k));
   }
   return OkStatus();
 }

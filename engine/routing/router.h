@@ -33,8 +33,9 @@ class Router {
 // The caller has checked the binding (CheckRouterBinding). `compute` must outlive the router.
 StatusOr<std::unique_ptr<Router>> LoadRouter(const RouterArtifact& artifact, const Compute& compute);
 
-// Replays the artifact's golden probes (no probes: OK). FAILED_PRECONDITION names the first layer and probe whose experts differ, or whose weights
-// differ by more than 1e-3; probes with a margin under 1e-4 are left out. With a bf16 base, where x is rounded, 2e-2 and 1e-2.
+// Replays the artifact's golden probes (no probes: OK). FAILED_PRECONDITION names the first layer and probe whose experts differ, or
+// whose weights differ by more than 1e-3; probes with a margin under 1e-4 are left out. With a bf16 base, where x is rounded, 2e-2 and
+// 1e-2.
 Status ReplayGoldenProbes(const RouterArtifact& artifact, const Router& router, const Compute& compute);
 
 }  // namespace switchyard

@@ -26,7 +26,8 @@ StatusOr<at::Tensor> RouterTensors::Get(int32_t layer, const std::string& name, 
   const std::string full = FullName(layer, name);
   ASSIGN_OR_RETURN(const TensorView view, artifact_.tensors->Get(full));
   if (!Fits(view.shape, shape)) {
-    return InvalidArgument("%s: tensor %s: expected shape %s, found %s", artifact_.directory, full, ShapeString(shape), ShapeString(view.shape));
+    return InvalidArgument("%s: tensor %s: expected shape %s, found %s", artifact_.directory, full, ShapeString(shape),
+                           ShapeString(view.shape));
   }
   if (!IsFloat(view.dtype)) {
     return InvalidArgument("%s: tensor %s: expected a floating-point type, found %s", artifact_.directory, full, DTypeName(view.dtype));
@@ -37,7 +38,9 @@ StatusOr<at::Tensor> RouterTensors::Get(int32_t layer, const std::string& name, 
   return tensor;
 }
 
-bool RouterTensors::Has(int32_t layer, const std::string& name) const { return artifact_.tensors->tensors().contains(FullName(layer, name)); }
+bool RouterTensors::Has(int32_t layer, const std::string& name) const {
+  return artifact_.tensors->tensors().contains(FullName(layer, name));
+}
 
 bool RouterTensors::IsBf16(int32_t layer, const std::string& name) const {
   const auto found = artifact_.tensors->tensors().find(FullName(layer, name));
@@ -47,8 +50,8 @@ bool RouterTensors::IsBf16(int32_t layer, const std::string& name) const {
 Status RouterTensors::CheckAllRead() const {
   for (const auto& [name, view] : artifact_.tensors->tensors()) {
     if (name.starts_with("probe.") || read_.contains(name)) continue;
-    return InvalidArgument("%s: tensor %s is no part of a router of kind \"%s\" with %d layers", artifact_.directory, name, artifact_.manifest.kind,
-                           artifact_.manifest.num_layers);
+    return InvalidArgument("%s: tensor %s is no part of a router of kind \"%s\" with %d layers", artifact_.directory, name,
+                           artifact_.manifest.kind, artifact_.manifest.num_layers);
   }
   return OkStatus();
 }

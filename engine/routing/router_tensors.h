@@ -1,4 +1,5 @@
-// Reads a router's parameters by name and expected shape, and counts them, so that a tensor no method asked for is noticed. Private to this room.
+// Reads a router's parameters by name and expected shape, and counts them, so that a tensor no method asked for is noticed. Private to
+// this room.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,11 +17,11 @@ class RouterTensors {
  public:
   explicit RouterTensors(const RouterArtifact& artifact) : artifact_(artifact) {}
 
-  // `layers.{layer}.router.{name}`; an extent of -1 in `shape` takes any size from 1. INVALID_ARGUMENT names tensor, expected and found shape,
-  // NOT_FOUND an absent tensor, DATA_LOSS a value that is NaN or infinite.
+  // `layers.{layer}.router.{name}`; an extent of -1 in `shape` takes any size from 1. INVALID_ARGUMENT names tensor, expected and found
+  // shape, NOT_FOUND an absent tensor, DATA_LOSS a value that is NaN or infinite.
   StatusOr<at::Tensor> Get(int32_t layer, const std::string& name, const std::vector<int64_t>& shape, at::ScalarType dtype);
   bool Has(int32_t layer, const std::string& name) const;
-  bool IsBf16(int32_t layer, const std::string& name) const;   // false when absent
+  bool IsBf16(int32_t layer, const std::string& name) const;  // false when absent
   // INVALID_ARGUMENT names the first `layers.*` tensor that no Get asked for: a router of another kind or of more layers.
   Status CheckAllRead() const;
 

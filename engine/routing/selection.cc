@@ -10,7 +10,7 @@ namespace switchyard {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr float kUnroutable = -1.0f;   // below every probability
+constexpr float kUnroutable = -1.0f;  // below every probability
 
 float RoundToBf16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
@@ -22,7 +22,8 @@ Status CheckArguments(std::span<const float> logits, const SelectionRule& rule, 
   if (logits.empty() || logits.size() > static_cast<size_t>(std::numeric_limits<int16_t>::max())) {
     return Internal("routing: %d logits, expected 1 to %d", logits.size(), std::numeric_limits<int16_t>::max());
   }
-  if (!masked.empty() && masked.size() != logits.size()) return Internal("routing: mask of %d experts for %d logits", masked.size(), logits.size());
+  if (!masked.empty() && masked.size() != logits.size())
+    return Internal("routing: mask of %d experts for %d logits", masked.size(), logits.size());
   if (row < 0 || row >= routes.rows || rule.top_k > routes.k) {
     return Internal("routing: row %d with %d slots, expected a row below %d and at most %d slots", row, rule.top_k, routes.rows, routes.k);
   }
@@ -75,7 +76,8 @@ StatusOr<WeightMode> ParseWeightMode(std::string_view name) {
   return InvalidArgument("weight_mode: expected \"renorm\", \"raw\" or \"one\", found \"%s\"", name.substr(0, 40));
 }
 
-Status SelectRow(std::span<const float> logits, const SelectionRule& rule, const std::vector<bool>& masked, int64_t row, LayerRoutes* routes) {
+Status SelectRow(std::span<const float> logits, const SelectionRule& rule, const std::vector<bool>& masked, int64_t row,
+                 LayerRoutes* routes) {
   RETURN_IF_ERROR(CheckArguments(logits, rule, masked, row, *routes));
   thread_local std::vector<float> p;
   routes->entropy[row] = Softmax(logits, masked, &p);

@@ -18,17 +18,18 @@
 namespace switchyard {
 
 enum class WeightMode { kRenorm, kRaw, kOne };
-StatusOr<WeightMode> ParseWeightMode(std::string_view name);   // "renorm" | "raw" | "one"
+StatusOr<WeightMode> ParseWeightMode(std::string_view name);  // "renorm" | "raw" | "one"
 
 struct SelectionRule {
   int32_t top_k = 1;
   WeightMode weight_mode = WeightMode::kRenorm;
-  bool round_probabilities_bf16 = false;   // Dense2MoE compatibility: p is rounded to bf16 before top-k, so ties are common
+  bool round_probabilities_bf16 = false;  // Dense2MoE compatibility: p is rounded to bf16 before top-k, so ties are common
 };
 
 // Writes all slots of row `row` of `routes` (routes->k >= rule.top_k, row < routes->rows; else INTERNAL). `masked` is empty or [E].
 // No routable expert: no expert, the base speaks, margin +inf, entropy NaN. INTERNAL when a logit is NaN or +inf, masked or not.
 // Thread-safe; no allocation once a thread has seen its largest E.
-Status SelectRow(std::span<const float> logits, const SelectionRule& rule, const std::vector<bool>& masked, int64_t row, LayerRoutes* routes);
+Status SelectRow(std::span<const float> logits, const SelectionRule& rule, const std::vector<bool>& masked, int64_t row,
+                 LayerRoutes* routes);
 
 }  // namespace switchyard

@@ -15,7 +15,10 @@ using ::testing::HasSubstr;
 
 TensorView View(const std::string& name, const at::Tensor& tensor) {
   const DType dtype = tensor.scalar_type() == at::kBFloat16 ? DType::kBF16 : DType::kF32;
-  return {name, dtype, tensor.sizes().vec(), {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()},
+  return {name,
+          dtype,
+          tensor.sizes().vec(),
+          {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()},
           std::make_shared<at::Tensor>(tensor)};
 }
 

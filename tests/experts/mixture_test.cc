@@ -10,10 +10,11 @@
 namespace switchyard {
 namespace {
 
-constexpr int32_t kLayer = 1;   // layer 0 of a RandomMixture has no adapters
+constexpr int32_t kLayer = 1;  // layer 0 of a RandomMixture has no adapters
 constexpr MixtureAlgorithm kAlgorithms[] = {MixtureAlgorithm::kSingleDown, MixtureAlgorithm::kMixLora, MixtureAlgorithm::kNaive};
 
-at::Tensor Fast(const Compute& compute, const RandomMixture::Side& side, const at::Tensor& x, const LayerRoutes& routes, int32_t layer = kLayer) {
+at::Tensor Fast(const Compute& compute, const RandomMixture::Side& side, const at::Tensor& x, const LayerRoutes& routes,
+                int32_t layer = kLayer) {
   return MixtureFast(compute, x, side.ffn, side.bank, layer, routes, MixtureAlgorithm::kSingleDown);
 }
 
@@ -65,13 +66,16 @@ TEST_P(AgreementTest, Bf16StaysWithinItsOwnError) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Shapes, AgreementTest,
-    ::testing::Values(AgreementCase{{.experts = 1, .zeros = 0}, 1, 1}, AgreementCase{{.experts = 1}, 3, 2}, AgreementCase{{.experts = 2}, 19, 1},
-                      AgreementCase{{.experts = 4}, 64, 2}, AgreementCase{{.hidden = 33, .width = 97, .experts = 7, .zeros = 2}, 131, 3},
-                      AgreementCase{{.hidden = 64, .width = 128, .experts = 16}, 40, 4}, AgreementCase{{.experts = 17, .zeros = 0}, 8, 2},
-                      AgreementCase{{.hidden = 5, .width = 3, .experts = 3, .max_rank = 24}, 9, 2}, AgreementCase{{.experts = 3, .missing = 0.7}, 33, 2},
-                      AgreementCase{{.experts = 2, .zeros = 0, .missing = 0}, 100, 1}, AgreementCase{{.experts = 0, .zeros = 2}, 5, 2}));
+INSTANTIATE_TEST_SUITE_P(Shapes, AgreementTest,
+                         ::testing::Values(AgreementCase{{.experts = 1, .zeros = 0}, 1, 1}, AgreementCase{{.experts = 1}, 3, 2},
+                                           AgreementCase{{.experts = 2}, 19, 1}, AgreementCase{{.experts = 4}, 64, 2},
+                                           AgreementCase{{.hidden = 33, .width = 97, .experts = 7, .zeros = 2}, 131, 3},
+                                           AgreementCase{{.hidden = 64, .width = 128, .experts = 16}, 40, 4},
+                                           AgreementCase{{.experts = 17, .zeros = 0}, 8, 2},
+                                           AgreementCase{{.hidden = 5, .width = 3, .experts = 3, .max_rank = 24}, 9, 2},
+                                           AgreementCase{{.experts = 3, .missing = 0.7}, 33, 2},
+                                           AgreementCase{{.experts = 2, .zeros = 0, .missing = 0}, 100, 1},
+                                           AgreementCase{{.experts = 0, .zeros = 2}, 5, 2}));
 
 TEST_F(MixtureTest, RowsWithZeroOnlyAreBitIdenticalToTheBase) {
   RandomMixture mixture({.experts = 4, .zeros = 2}, 21);
@@ -79,7 +83,8 @@ TEST_F(MixtureTest, RowsWithZeroOnlyAreBitIdenticalToTheBase) {
   for (const Compute* compute : {&fast_, &fast_bf16_}) {
     const RandomMixture::Side side = mixture.On(*compute);
     at::Tensor h = side.ffn.gate.Forward(x);
-    kernels::SiluMul(pool_, h.const_data_ptr<float>(), side.ffn.up.Forward(x).const_data_ptr<float>(), h.numel(), h.mutable_data_ptr<float>());
+    kernels::SiluMul(pool_, h.const_data_ptr<float>(), side.ffn.up.Forward(x).const_data_ptr<float>(), h.numel(),
+                     h.mutable_data_ptr<float>());
     const at::Tensor base = side.ffn.down.Forward(h);
     EXPECT_TRUE(at::equal(Fast(*compute, side, x, AllTo(67, 4)), base));                        // zero, weight 1
     EXPECT_TRUE(at::equal(Fast(*compute, side, x, AllTo(67, 5, 0.3f)), base));                  // zero, any weight

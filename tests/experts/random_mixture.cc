@@ -34,13 +34,16 @@ RandomMixture::Lora RandomMixture::RandomLora(int64_t in, int64_t out) {
 
 RandomMixture::Side RandomMixture::On(const Compute& compute) const {
   const at::ScalarType dtype = compute.weight_dtype;
-  Side side{{Linear(compute, gate_, std::nullopt, dtype), Linear(compute, up_, std::nullopt, dtype), Linear(compute, down_, std::nullopt, dtype)}, {}};
+  Side side{
+      {Linear(compute, gate_, std::nullopt, dtype), Linear(compute, up_, std::nullopt, dtype), Linear(compute, down_, std::nullopt, dtype)},
+      {}};
   const auto make = [&](const Lora& lora) {
     return lora.a.defined() ? std::optional<ExpertLora>(std::in_place, lora.a, lora.b, lora.scale, compute) : std::nullopt;
   };
   for (const ExpertLoras& loras : loras_) {
     auto expert = std::make_shared<Expert>();
-    expert->is_zero = !loras.gate.a.defined() && !loras.up.a.defined() && !loras.down.a.defined() && side.bank.size() >= static_cast<size_t>(shape_.experts);
+    expert->is_zero = !loras.gate.a.defined() && !loras.up.a.defined() && !loras.down.a.defined() &&
+                      side.bank.size() >= static_cast<size_t>(shape_.experts);
     // Layer 0 is empty, so that reading the wrong layer shows.
     expert->layers.resize(2);
     expert->layers[1] = {make(loras.gate), make(loras.up), make(loras.down)};
@@ -65,7 +68,7 @@ LayerRoutes RandomMixture::Routes(int64_t rows, int32_t k) {
       routes.experts[row * k + slot] = order[slot];
       sum += routes.weights[row * k + slot] = uniform(random_) + 0.01f;
     }
-    const float share = uniform(random_) < 0.5f ? 1.0f : uniform(random_);   // half of the rows: no missing mass
+    const float share = uniform(random_) < 0.5f ? 1.0f : uniform(random_);  // half of the rows: no missing mass
     for (int32_t slot = 0; slot < k; ++slot) routes.weights[row * k + slot] *= sum > 0 ? share / sum : 0;
   }
   return routes;

@@ -42,14 +42,17 @@ struct Draft {
     const std::string directory = absl::StrFormat("%s/router_test_%d_%d", testing::TempDir(), getpid(), count++);
     std::vector<TensorView> views;
     for (const auto& [name, tensor] : tensors) {
-      const DType dtype = tensor.scalar_type() == at::kBFloat16 ? DType::kBF16 : tensor.scalar_type() == at::kInt ? DType::kI32 : DType::kF32;
-      views.push_back({name, dtype, tensor.sizes().vec(), {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()}, nullptr});
+      const DType dtype = tensor.scalar_type() == at::kBFloat16 ? DType::kBF16
+                          : tensor.scalar_type() == at::kInt    ? DType::kI32
+                                                                : DType::kF32;
+      views.push_back(
+          {name, dtype, tensor.sizes().vec(), {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()}, nullptr});
     }
     const Status written = WriteRouterArtifact(directory, manifest, views);
     EXPECT_TRUE(written.ok()) << written;
     const auto artifact = ReadRouterArtifact(directory);
     EXPECT_TRUE(artifact.ok()) << artifact.status();
-    std::filesystem::remove_all(directory);   // the mapping stays
+    std::filesystem::remove_all(directory);  // the mapping stays
     return *artifact;
   }
 };
@@ -80,7 +83,8 @@ at::Tensor Double(Draft& draft, int layer, const std::string& name) {
 }
 
 at::Tensor MlpOracle(Draft& draft, int layer, const at::Tensor& x) {
-  const at::Tensor hidden = at::relu(at::matmul(x.to(at::kDouble), Double(draft, layer, "fc1.weight").t()) + Double(draft, layer, "fc1.bias"));
+  const at::Tensor hidden =
+      at::relu(at::matmul(x.to(at::kDouble), Double(draft, layer, "fc1.weight").t()) + Double(draft, layer, "fc1.bias"));
   return at::matmul(hidden, Double(draft, layer, "fc2.weight").t()) + Double(draft, layer, "fc2.bias");
 }
 
@@ -158,7 +162,7 @@ TEST_F(RouterTest, Bf16MlpOverABf16BaseRoundsTheInputAndNothingElse) {
   EXPECT_LT((*fast)->bytes(), (*fp32)->bytes());
   EXPECT_LT(MaxError((*fast)->Logits(0, x), MlpOracle(draft, 0, rounded)), 2e-5);
   EXPECT_LT(MaxError((*reference)->Logits(0, rounded), MlpOracle(draft, 0, rounded)), 2e-5);
-  EXPECT_LT(MaxError((*fp32)->Logits(0, x), MlpOracle(draft, 0, x)), 2e-5);   // an fp32 base: x as it is
+  EXPECT_LT(MaxError((*fp32)->Logits(0, x), MlpOracle(draft, 0, x)), 2e-5);  // an fp32 base: x as it is
 }
 
 // Not a silent pick: the NaN reaches the logits, where the selection refuses it.
@@ -226,7 +230,8 @@ TEST_F(RouterTest, RuleComesFromTheManifest) {
 TEST_F(RouterTest, UnknownKindIsRefusedByName) {
   Draft draft = LinearDraft(false);
   draft.manifest.kind = "spectra";
-  EXPECT_THAT(LoadError(draft, absl::StatusCode::kUnimplemented), AllOf(HasSubstr("spectra"), HasSubstr("dense2moe_mlp"), HasSubstr("linear")));
+  EXPECT_THAT(LoadError(draft, absl::StatusCode::kUnimplemented),
+              AllOf(HasSubstr("spectra"), HasSubstr("dense2moe_mlp"), HasSubstr("linear")));
 }
 
 TEST_F(RouterTest, UnknownWeightModeIsRefused) {
@@ -262,7 +267,7 @@ TEST_F(RouterTest, MissingAndSurplusTensorsAreNamed) {
 
 TEST_F(RouterTest, GoldenProbesReplay) {
   Draft draft = MlpDraft();
-  EXPECT_TRUE(Replay(draft).ok());   // none
+  EXPECT_TRUE(Replay(draft).ok());  // none
   AddProbes(&draft, 6);
   EXPECT_TRUE(Replay(draft).ok()) << Replay(draft);
   const RouterArtifact artifact = draft.Publish();

@@ -35,7 +35,7 @@ Status TrySelect(const std::vector<float>& logits, const SelectionRule& rule, co
   return SelectRow(logits, rule, masked, 0, &routes);
 }
 
-const std::vector<float> kLogits = {2, 1, 0, -1, .5f};   // p = .563021 .207124 .076197 .028031 .125627
+const std::vector<float> kLogits = {2, 1, 0, -1, .5f};  // p = .563021 .207124 .076197 .028031 .125627
 
 TEST(SelectionTest, PublishedVectorRenormalised) {
   const LayerRoutes routes = Select(kLogits, {2, WeightMode::kRenorm});
@@ -77,7 +77,7 @@ TEST(SelectionTest, MaskIsAppliedBeforeTheSoftmax) {
   EXPECT_THAT(routes.experts, ElementsAre(1, 4));
   EXPECT_NEAR(routes.weights[0], std::exp(1) / sum, 1e-6);
   EXPECT_NEAR(routes.weights[1], std::exp(.5) / sum, 1e-6);
-  EXPECT_NEAR(routes.margin[0], (std::exp(.5) - 1) / sum, 1e-6);   // expert 2 is the best refused, not the masked 0
+  EXPECT_NEAR(routes.margin[0], (std::exp(.5) - 1) / sum, 1e-6);  // expert 2 is the best refused, not the masked 0
 }
 
 TEST(SelectionTest, MinusInfinityCountsAsMasked) {
@@ -138,7 +138,7 @@ TEST(SelectionTest, ArgumentsThatDoNotFitAreOurError) {
 
 TEST(SelectionTest, ExtremeLogitsStayFinite) {
   const LayerRoutes routes = Select({-3e38f, 3e38f, 0}, {2, WeightMode::kRenorm});
-  EXPECT_THAT(routes.experts, ElementsAre(1, 0));   // 0 and 2 both underflow to p = 0: the lowest index
+  EXPECT_THAT(routes.experts, ElementsAre(1, 0));  // 0 and 2 both underflow to p = 0: the lowest index
   EXPECT_THAT(routes.weights, ElementsAre(1.0f, 0.0f));
   EXPECT_EQ(routes.entropy[0], 0);
 }
@@ -155,8 +155,8 @@ TEST(SelectionTest, Bf16RoundingMakesTies) {
 
 TEST(SelectionTest, Bf16RoundsToNearestEven) {
   const LayerRoutes routes = Select(kLogits, {2, WeightMode::kRaw, true});
-  EXPECT_EQ(routes.weights[0], .5625f);        // .563021 between .5625 and .56640625
-  EXPECT_EQ(routes.weights[1], .20703125f);    // .207124
+  EXPECT_EQ(routes.weights[0], .5625f);      // .563021 between .5625 and .56640625
+  EXPECT_EQ(routes.weights[1], .20703125f);  // .207124
 }
 
 TEST(SelectionTest, WeightModesByName) {
@@ -197,7 +197,9 @@ TEST(SelectionTest, EqualsThePlainFormulasOnRandomLogits) {
         continue;
       }
       const double p = std::exp(double{logits[order[s]]}) / sum;
-      const double weight = rule.weight_mode == WeightMode::kRenorm ? p / selected_sum : rule.weight_mode == WeightMode::kRaw ? p : 1.0 / selected;
+      const double weight = rule.weight_mode == WeightMode::kRenorm ? p / selected_sum
+                            : rule.weight_mode == WeightMode::kRaw  ? p
+                                                                    : 1.0 / selected;
       EXPECT_EQ(routes.experts[s], static_cast<int16_t>(order[s]));
       EXPECT_NEAR(routes.weights[s], weight, 1e-6);
     }
@@ -205,7 +207,8 @@ TEST(SelectionTest, EqualsThePlainFormulasOnRandomLogits) {
       EXPECT_NEAR(routes.entropy[0], entropy, 2e-6);
     }
     if (selected > 0 && selected < order.size()) {
-      EXPECT_NEAR(routes.margin[0], (std::exp(double{logits[order[selected - 1]]}) - std::exp(double{logits[order[selected]]})) / sum, 1e-6);
+      EXPECT_NEAR(routes.margin[0], (std::exp(double{logits[order[selected - 1]]}) - std::exp(double{logits[order[selected]]})) / sum,
+                  1e-6);
     }
   }
 }
