@@ -56,6 +56,15 @@ TEST_F(RoutingRequestTest, AnUnknownExpertIsNamedWithTheKnownOnes) {
   ExpectRefused(routing, absl::StatusCode::kNotFound, {"astrology"});
 }
 
+// A cut character would make the message, and with it a whole ScoreStream, unreadable for the client.
+TEST_F(RoutingRequestTest, ALongNameIsShownInWholeCharacters) {
+  v1::Routing routing;
+  routing.set_forced_expert(std::string(99, 'x') + "\u00e9\u00e9");
+  ExpectRefused(routing, absl::StatusCode::kNotFound, {std::string(99, 'x') + "\" is not served"});
+  routing.set_forced_expert(std::string(98, 'x') + "\u00e9\u00e9");
+  ExpectRefused(routing, absl::StatusCode::kNotFound, {std::string(98, 'x') + "\u00e9\" is not served"});
+}
+
 TEST_F(RoutingRequestTest, MixtureWeightsMustBeFiniteNotNegativeAndSumToOneAtMost) {
   v1::Routing routing;
   auto& weights = *routing.mutable_mixture()->mutable_weights();
