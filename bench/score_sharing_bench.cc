@@ -148,6 +148,7 @@ int Main(int argc, char** argv) {
     const double shared_rate = questions / Median(seconds[0]), recomputed_rate = questions / Median(seconds[1]);
     std::printf("%-28s %14.2f %14.2f %9.2f (%.2f-%.2f) %12.2f %14.3g\n", w.name.c_str(), shared_rate, recomputed_rate, ratio.median, ratio.low,
                 ratio.high, tokens_recomputed / tokens_shared, max_difference);
+    std::fflush(stdout);
     document["rows"].push_back({{"workload", w.name}, {"shared_questions_per_second", shared_rate}, {"recomputed_questions_per_second", recomputed_rate},
                                 {"ratio_median", ratio.median}, {"ratio_p10", ratio.low}, {"ratio_p90", ratio.high},
                                 {"token_ratio", tokens_recomputed / tokens_shared}, {"max_abs_difference", max_difference}});
