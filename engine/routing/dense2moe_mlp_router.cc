@@ -2,7 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <bit>
+#include <cstdint>
 #include <utility>
 #include <vector>
 
@@ -21,7 +23,8 @@ struct MlpLayer {
 // comparison of floats becomes a branch a value here, and half of them are mispredicted.
 float Relu(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
-  return std::bit_cast<float>(bits - 0x80000000u <= 0x7f800000u ? 0u : bits);
+  const uint32_t keep = -static_cast<uint32_t>(bits - 0x80000000u > 0x7f800000u);
+  return std::bit_cast<float>(bits & keep);
 }
 
 // In place. Not at::relu_, which would wake OpenMP's threads beside the kernels' own pool. The inner loop of constant length is what the
@@ -37,13 +40,23 @@ void Relu(float* values, int64_t count) {
 
 class Dense2MoeMlpRouter final : public Router {
  public:
-  Dense2MoeMlpRouter(const SelectionRule& rule, std::vector<MlpLayer> layers) : layers_(std::move(layers)) { rule_ = rule; }
+  Dense2MoeMlpRouter(const SelectionRule& rule, Backend backend, std::vector<MlpLayer> layers)
+      : backend_(backend), layers_(std::move(layers)) {
+    rule_ = rule;
+  }
 
   at::Tensor Logits(int32_t layer, const at::Tensor& x) const override {
     const MlpLayer& mlp = layers_[layer];
-    at::Tensor hidden = mlp.fc1.Forward(x.to(at::kFloat));
-    Relu(hidden.mutable_data_ptr<float>(), hidden.numel());
-    return mlp.fc2.Forward(hidden);
+    if (backend_ == Backend::kReference) return mlp.fc2.Forward(at::relu(mlp.fc1.Forward(x.to(at::kFloat))));
+    const at::Tensor in = x.contiguous();
+    const int64_t rows = in.size(0), inner = mlp.fc1.out_features();
+    thread_local std::vector<float> hidden;  // a fresh one would be page faults at every layer of a prefill
+    hidden.resize(std::max(hidden.size(), static_cast<size_t>(rows * inner)));
+    mlp.fc1.ForwardInto(in.const_data_ptr<float>(), rows, in.size(1), hidden.data(), inner, /*accumulate=*/false);
+    Relu(hidden.data(), rows * inner);
+    at::Tensor logits = at::empty({rows, mlp.fc2.out_features()}, at::kFloat);
+    mlp.fc2.ForwardInto(hidden.data(), rows, inner, logits.mutable_data_ptr<float>(), logits.size(1), /*accumulate=*/false);
+    return logits;
   }
   int32_t num_experts() const override { return static_cast<int32_t>(layers_.front().fc2.out_features()); }
   int32_t num_layers() const override { return static_cast<int32_t>(layers_.size()); }
@@ -54,6 +67,7 @@ class Dense2MoeMlpRouter final : public Router {
   }
 
  private:
+  const Backend backend_;
   std::vector<MlpLayer> layers_;
 };
 
@@ -74,7 +88,7 @@ StatusOr<std::unique_ptr<Router>> LoadDense2MoeMlpRouter(const RouterArtifact& a
     layers.push_back({Linear(compute, fc1, fc1_bias, fc1_dtype), Linear(compute, fc2, fc2_bias, at::kFloat)});
   }
   RETURN_IF_ERROR(tensors.CheckAllRead());
-  return std::make_unique<Dense2MoeMlpRouter>(rule, std::move(layers));
+  return std::make_unique<Dense2MoeMlpRouter>(rule, compute.backend, std::move(layers));
 }
 
 }  // namespace switchyard
