@@ -20,7 +20,8 @@ class TensorReader {
   StatusOr<at::Tensor> Take(const std::string& name, const std::vector<int64_t>& shape) {
     ASSIGN_OR_RETURN(const TensorView view, tensors_.Get(name));
     if (view.shape != shape) {
-      return InvalidArgument("tensor %s: config.json asks for shape %s, the file has %s", name, ShapeString(shape), ShapeString(view.shape));
+      return InvalidArgument("tensor %s: config.json asks for shape %s, the file has %s", name, ShapeString(shape),
+                             ShapeString(view.shape));
     }
     if (view.dtype != DType::kF32 && view.dtype != DType::kBF16 && view.dtype != DType::kF16) {
       return InvalidArgument("tensor %s: expected dtype F32, BF16 or F16, found %s", name, DTypeName(view.dtype));
@@ -74,7 +75,8 @@ StatusOr<FeedForward> LoadFeedForward(TensorReader& reader, const ModelConfig& c
   ASSIGN_OR_RETURN(const at::Tensor up, reader.Take(prefix + "up_proj.weight", {inner, hidden}));
   ASSIGN_OR_RETURN(const at::Tensor down, reader.Take(prefix + "down_proj.weight", {hidden, inner}));
   const at::ScalarType dtype = compute.weight_dtype;
-  return FeedForward{Linear(compute, gate, std::nullopt, dtype), Linear(compute, up, std::nullopt, dtype), Linear(compute, down, std::nullopt, dtype)};
+  return FeedForward{Linear(compute, gate, std::nullopt, dtype), Linear(compute, up, std::nullopt, dtype),
+                     Linear(compute, down, std::nullopt, dtype)};
 }
 
 StatusOr<DecoderLayer> LoadLayer(TensorReader& reader, const ModelConfig& c, const Compute& compute, const std::string& prefix) {
@@ -82,7 +84,9 @@ StatusOr<DecoderLayer> LoadLayer(TensorReader& reader, const ModelConfig& c, con
   const std::string attention = prefix + "self_attn.";
   const at::ScalarType dtype = compute.weight_dtype, activation = compute.activation_dtype();
   ASSIGN_OR_RETURN(const at::Tensor input_norm, reader.Take(prefix + "input_layernorm.weight", {hidden}));
-  ASSIGN_OR_RETURN(const at::Tensor qkv, reader.TakeRows(attention, {{"q_proj.weight", {q, hidden}}, {"k_proj.weight", {kv, hidden}}, {"v_proj.weight", {kv, hidden}}}));
+  ASSIGN_OR_RETURN(
+      const at::Tensor qkv,
+      reader.TakeRows(attention, {{"q_proj.weight", {q, hidden}}, {"k_proj.weight", {kv, hidden}}, {"v_proj.weight", {kv, hidden}}}));
   ASSIGN_OR_RETURN(const std::optional<at::Tensor> qkv_bias, TakeQkvBias(reader, c, attention));
   at::Tensor q_norm, k_norm;
   if (c.qk_norm) {
@@ -98,8 +102,13 @@ StatusOr<DecoderLayer> LoadLayer(TensorReader& reader, const ModelConfig& c, con
   }
   ASSIGN_OR_RETURN(const at::Tensor post_norm, reader.Take(prefix + "post_attention_layernorm.weight", {hidden}));
   ASSIGN_OR_RETURN(FeedForward ffn, LoadFeedForward(reader, c, compute, prefix + "mlp."));
-  return DecoderLayer{input_norm.to(activation), Linear(compute, qkv, qkv_bias, dtype), q_norm, k_norm, Linear(compute, o, o_bias, dtype),
-                      post_norm.to(activation), std::move(ffn)};
+  return DecoderLayer{input_norm.to(activation),
+                      Linear(compute, qkv, qkv_bias, dtype),
+                      q_norm,
+                      k_norm,
+                      Linear(compute, o, o_bias, dtype),
+                      post_norm.to(activation),
+                      std::move(ffn)};
 }
 
 int64_t LayerBytes(const DecoderLayer& layer) {
@@ -118,7 +127,8 @@ int64_t EstimateBaseBytes(const ModelConfig& c, const Compute& compute) {
   const double layer = 2 * heads * c.head_dim * hidden + 3 * hidden * c.intermediate_size;
   // A reference head shares a tied embedding; packing makes a copy.
   const double tables = c.tie_embeddings && compute.backend == Backend::kReference ? 1 : 2;
-  const double bytes = (layer * c.num_layers + tables * c.vocab_size * hidden) * static_cast<double>(c10::elementSize(compute.weight_dtype));
+  const double bytes =
+      (layer * c.num_layers + tables * c.vocab_size * hidden) * static_cast<double>(c10::elementSize(compute.weight_dtype));
   return static_cast<int64_t>(std::min(bytes, 9e18));
 }
 

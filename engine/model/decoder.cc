@@ -21,7 +21,8 @@ bool AllFinite(const void* data, int64_t n, Bits exponent) {
 bool RowFinite(const at::Tensor& hidden, int64_t row, int64_t count) {
   const int64_t width = hidden.size(1);
   const char* data = static_cast<const char*>(hidden.const_data_ptr()) + row * width * static_cast<int64_t>(hidden.element_size());
-  return hidden.scalar_type() == at::kFloat ? AllFinite<uint32_t>(data, count * width, 0x7f800000u) : AllFinite<uint16_t>(data, count * width, 0x7f80);
+  return hidden.scalar_type() == at::kFloat ? AllFinite<uint32_t>(data, count * width, 0x7f800000u)
+                                            : AllFinite<uint16_t>(data, count * width, 0x7f80);
 }
 
 }  // namespace
@@ -44,7 +45,8 @@ int32_t RaggedBatch::SegmentOfRow(int64_t row) const {
 
 std::unique_ptr<Decoder> MakeDecoder(const Compute& compute, const BaseModel& model, int64_t max_positions) {
   RopeTable rope = MakeRopeTable(model.config.rope, model.config.head_dim, max_positions);
-  return compute.backend == Backend::kFast ? MakeFastDecoder(compute, model, std::move(rope)) : MakeReferenceDecoder(compute, model, std::move(rope));
+  return compute.backend == Backend::kFast ? MakeFastDecoder(compute, model, std::move(rope))
+                                           : MakeReferenceDecoder(compute, model, std::move(rope));
 }
 
 Status CheckFinite(const at::Tensor& hidden, const RaggedBatch& batch, int32_t layer) {

@@ -35,8 +35,8 @@ class RaggedBatch {
   int64_t rows() const { return static_cast<int64_t>(tokens_.size()); }
   std::span<const int32_t> tokens() const { return tokens_; }
   const std::vector<RaggedSegment>& segments() const { return segments_; }
-  const std::vector<int32_t>& positions() const { return positions_; }   // [T]
-  const std::vector<int32_t>& row_slots() const { return row_slots_; }   // [T] where the row's own key and value go
+  const std::vector<int32_t>& positions() const { return positions_; }  // [T]
+  const std::vector<int32_t>& row_slots() const { return row_slots_; }  // [T] where the row's own key and value go
   int32_t SegmentOfRow(int64_t row) const;
 
  private:

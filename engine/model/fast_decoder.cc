@@ -26,20 +26,29 @@ class Buffer {
   at::Tensor memory_;
 };
 
-kernels::WeightType KernelType(at::ScalarType dtype) { return dtype == at::kBFloat16 ? kernels::WeightType::kBF16 : kernels::WeightType::kF32; }
+kernels::WeightType KernelType(at::ScalarType dtype) {
+  return dtype == at::kBFloat16 ? kernels::WeightType::kBF16 : kernels::WeightType::kF32;
+}
 
 std::vector<kernels::AttentionSegment> KernelSegments(const RaggedBatch& batch) {
   std::vector<kernels::AttentionSegment> segments;
   segments.reserve(batch.segments().size());
-  for (const RaggedSegment& s : batch.segments()) segments.push_back({s.begin, s.end, s.slots.data(), static_cast<int64_t>(s.slots.size())});
+  for (const RaggedSegment& s : batch.segments())
+    segments.push_back({s.begin, s.end, s.slots.data(), static_cast<int64_t>(s.slots.size())});
   return segments;
 }
 
 class FastDecoder final : public Decoder {
  public:
   FastDecoder(const Compute& compute, const BaseModel& model, RopeTable rope)
-      : compute_(compute), pool_(*compute.pool), model_(model), rope_(std::move(rope)), qkv_(QkvWidth(model.config)),
-        attended_(int64_t{model.config.num_heads} * model.config.head_dim), residual_(model.config.hidden_size), normed_(model.config.hidden_size),
+      : compute_(compute),
+        pool_(*compute.pool),
+        model_(model),
+        rope_(std::move(rope)),
+        qkv_(QkvWidth(model.config)),
+        attended_(int64_t{model.config.num_heads} * model.config.head_dim),
+        residual_(model.config.hidden_size),
+        normed_(model.config.hidden_size),
         delta_(model.config.hidden_size) {}
 
   StatusOr<at::Tensor> Forward(const RaggedBatch& batch, KvPool& kv, const MixtureContext& mixture) override {
@@ -58,7 +67,8 @@ class FastDecoder final : public Decoder {
       kernels::AddRmsNorm(pool_, h, delta.const_data_ptr<float>(), rows, layer.post_attention_norm.const_data_ptr<float>(), hidden, eps, x);
       RETURN_IF_ERROR(mixture.routes->Route(l, normed, &routes));
       const at::Tensor y = MixtureFast(compute_, normed, layer.ffn, *mixture.bank, l, routes, mixture.algorithm);
-      // The norm that comes next: of the following layer, or the final one, whose result nobody reads (Logits norms the queried rows alone).
+      // The norm that comes next: of the following layer, or the final one, whose result nobody reads (Logits norms the queried rows
+      // alone).
       const at::Tensor& next = l + 1 < model_.config.num_layers ? model_.layers[l + 1].input_norm : model_.final_norm;
       kernels::AddRmsNorm(pool_, h, y.const_data_ptr<float>(), rows, next.const_data_ptr<float>(), hidden, eps, x);
       RETURN_IF_ERROR(CheckFinite(residual, batch, l));
@@ -99,7 +109,8 @@ class FastDecoder final : public Decoder {
   }
 
   // x [T, H] -> out [T, H]: the block's contribution, before the residual.
-  void Attention(int32_t l, const RaggedBatch& batch, const std::vector<kernels::AttentionSegment>& segments, const float* x, KvPool& kv, float* out) {
+  void Attention(int32_t l, const RaggedBatch& batch, const std::vector<kernels::AttentionSegment>& segments, const float* x, KvPool& kv,
+                 float* out) {
     const DecoderLayer& layer = model_.layers[l];
     const ModelConfig& c = model_.config;
     const int64_t rows = batch.rows(), dim = c.head_dim, width = QkvWidth(c);
@@ -122,8 +133,8 @@ class FastDecoder final : public Decoder {
     kernels::StoreKv(pool_, k, rows, width, c.num_kv_heads * dim, batch.row_slots().data(), keys, type);
     kernels::StoreKv(pool_, v, rows, width, c.num_kv_heads * dim, batch.row_slots().data(), values, type);
     float* attended = attended_rows.mutable_data_ptr<float>();
-    kernels::PagedAttention(pool_, q, width, keys, values, type, c.num_heads, c.num_kv_heads, dim, 1.0f / std::sqrt(static_cast<float>(dim)), segments,
-                            attended, c.num_heads * dim);
+    kernels::PagedAttention(pool_, q, width, keys, values, type, c.num_heads, c.num_kv_heads, dim,
+                            1.0f / std::sqrt(static_cast<float>(dim)), segments, attended, c.num_heads * dim);
     layer.o.ForwardInto(attended, rows, c.num_heads * dim, out, c.hidden_size, /*accumulate=*/false);
   }
 

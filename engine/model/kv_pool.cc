@@ -19,7 +19,8 @@ StatusOr<KvPool> KvPool::Create(const ModelConfig& config, at::ScalarType dtype,
       pool.values_.push_back(at::empty(shape, dtype));
     }
   } catch (const c10::Error& error) {
-    return ResourceExhausted("KV pool of %d tokens (%d bytes): %s", slots, slots * BytesPerToken(config, dtype), error.what_without_backtrace());
+    return ResourceExhausted("KV pool of %d tokens (%d bytes): %s", slots, slots * BytesPerToken(config, dtype),
+                             error.what_without_backtrace());
   }
   return pool;
 }

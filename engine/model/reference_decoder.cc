@@ -23,7 +23,8 @@ at::Tensor IndexOf(std::span<const int32_t> values) {
 
 // x [T, heads, dim]; cos and sin [T, dim / 2]: rotates the two halves of each head.
 at::Tensor Rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
-  const at::Tensor c = at::cat({cos, cos}, -1).unsqueeze(1).to(x.scalar_type()), s = at::cat({sin, sin}, -1).unsqueeze(1).to(x.scalar_type());
+  const at::Tensor c = at::cat({cos, cos}, -1).unsqueeze(1).to(x.scalar_type()),
+                   s = at::cat({sin, sin}, -1).unsqueeze(1).to(x.scalar_type());
   const int64_t half = x.size(-1) / 2;
   const at::Tensor turned = at::cat({-x.slice(-1, half), x.slice(-1, 0, half)}, -1);
   return x * c + turned * s;
@@ -32,7 +33,7 @@ at::Tensor Rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& 
 // q [n, heads, dim], k and v [P, kv_heads, dim] -> [n, heads * dim]. Row i sees positions 0 .. P - n + i.
 at::Tensor Attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
   const int64_t n = q.size(0), positions = k.size(0), group = q.size(1) / k.size(1);
-  const at::Tensor keys = k.repeat_interleave(group, 1).permute({1, 2, 0});   // [heads, dim, P]
+  const at::Tensor keys = k.repeat_interleave(group, 1).permute({1, 2, 0});    // [heads, dim, P]
   const at::Tensor values = v.repeat_interleave(group, 1).permute({1, 0, 2});  // [heads, P, dim]
   const at::Tensor scores = at::matmul(q.permute({1, 0, 2}), keys) * (1.0 / std::sqrt(static_cast<double>(q.size(2))));
   const at::Tensor visible = at::ones({n, positions}, at::kBool).tril(positions - n);
@@ -84,7 +85,8 @@ class ReferenceDecoder final : public Decoder {
     std::vector<at::Tensor> rows_out;
     for (const RaggedSegment& segment : batch.segments()) {
       const at::Tensor seen = IndexOf(segment.slots);
-      rows_out.push_back(Attend(q.slice(0, segment.begin, segment.end), kv.keys(l).index_select(0, seen), kv.values(l).index_select(0, seen)));
+      rows_out.push_back(
+          Attend(q.slice(0, segment.begin, segment.end), kv.keys(l).index_select(0, seen), kv.values(l).index_select(0, seen)));
     }
     return layer.o.Forward(at::cat(rows_out, 0));
   }

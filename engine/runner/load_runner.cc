@@ -52,7 +52,8 @@ Status CheckOptions(const RunnerOptions& options) {
   if (options.kv_bytes < 1) return InvalidArgument("kv_bytes: expected at least 1, found %d", options.kv_bytes);
   if (options.threads < 0 || options.threads > 1024) return InvalidArgument("threads: expected 0 to 1024, found %d", options.threads);
   constexpr size_t kMaxExperts = 4096;
-  if (options.experts.size() > kMaxExperts) return InvalidArgument("experts: expected at most %d, found %d", kMaxExperts, options.experts.size());
+  if (options.experts.size() > kMaxExperts)
+    return InvalidArgument("experts: expected at most %d, found %d", kMaxExperts, options.experts.size());
   std::set<std::string> names;
   int zeros = 0;
   for (const RunnerOptions::Expert& expert : options.experts) {
@@ -95,8 +96,10 @@ class RunnerLoader {
     ASSIGN_OR_RETURN(const at::ScalarType dtype, ChooseDtype(options_.dtype, config, *tensors));
     const int threads = options_.threads > 0 ? options_.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
     base_ = std::make_shared<ResidentBase>();
-    if (backend == Backend::kFast) base_->pool = std::make_unique<kernels::ThreadPool>(threads);
-    else at::set_num_threads(threads);
+    if (backend == Backend::kFast)
+      base_->pool = std::make_unique<kernels::ThreadPool>(threads);
+    else
+      at::set_num_threads(threads);
     base_->compute = {backend, dtype, base_->pool.get()};
     ASSIGN_OR_RETURN(base_->model, LoadBaseModel(config, *tensors, base_->compute, PhysicalMemoryBytes() - options_.kv_bytes));
     ASSIGN_OR_RETURN(info_.base_generation, BaseFingerprint(options_.base_directory));
@@ -128,9 +131,9 @@ class RunnerLoader {
     const auto adapter = ReadPeftAdapter(expert.directory, base_->model->config, {.allow_attention = options_.allow_attention_lora});
     if (!adapter.ok()) return Annotate(adapter.status(), absl::StrFormat("expert %s", expert.name));
     report_.untrained |= adapter->untrained;
-    report_.notes.push_back(absl::StrFormat("expert %s: rank up to %d, %d of %d tensors loaded, %d ignored%s", expert.name, adapter->max_rank,
-                                            adapter->coverage.loaded, adapter->coverage.expected, adapter->coverage.ignored.size(),
-                                            adapter->untrained ? ", untrained" : ""));
+    report_.notes.push_back(absl::StrFormat("expert %s: rank up to %d, %d of %d tensors loaded, %d ignored%s", expert.name,
+                                            adapter->max_rank, adapter->coverage.loaded, adapter->coverage.expected,
+                                            adapter->coverage.ignored.size(), adapter->untrained ? ", untrained" : ""));
     auto loaded = LoadExpert(expert.name, *adapter, base_->compute);
     if (!loaded.ok()) return Annotate(loaded.status(), absl::StrFormat("expert %s", expert.name));
     return loaded;
@@ -151,8 +154,8 @@ class RunnerLoader {
     info_.top_k = router_->rule().top_k;
     report_.router_bytes = router_->bytes();
     report_.untrained |= artifact.manifest.untrained;
-    report_.notes.push_back(absl::StrFormat("router %s (%s): top %d of %d, %d golden probes replayed a layer%s", info_.router_name, info_.router_kind,
-                                            info_.top_k, info_.experts.size(), artifact.manifest.golden_probes,
+    report_.notes.push_back(absl::StrFormat("router %s (%s): top %d of %d, %d golden probes replayed a layer%s", info_.router_name,
+                                            info_.router_kind, info_.top_k, info_.experts.size(), artifact.manifest.golden_probes,
                                             artifact.manifest.untrained ? ", untrained" : ""));
     return OkStatus();
   }
@@ -160,8 +163,8 @@ class RunnerLoader {
   Status CheckRouterShape() const {
     const auto experts = static_cast<int32_t>(info_.experts.size());
     if (router_->num_layers() == info_.num_layers && router_->num_experts() == experts) return OkStatus();
-    return FailedPrecondition("router %s: routes %d experts in %d layers, the base and its experts have %d in %d", options_.router_directory,
-                              router_->num_experts(), router_->num_layers(), experts, info_.num_layers);
+    return FailedPrecondition("router %s: routes %d experts in %d layers, the base and its experts have %d in %d",
+                              options_.router_directory, router_->num_experts(), router_->num_layers(), experts, info_.num_layers);
   }
 
   void FillIdentity() { info_.generation = SnapshotGeneration(info_, router_ == nullptr ? nullptr : &router_->rule()); }

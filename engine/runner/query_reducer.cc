@@ -13,7 +13,7 @@ namespace switchyard {
 
 namespace {
 
-constexpr int64_t kChunkLogits = 8 << 20;   // f32 values of logits in memory at a time: 32 MiB
+constexpr int64_t kChunkLogits = 8 << 20;  // f32 values of logits in memory at a time: 32 MiB
 
 // One query; `kind` and `index` say which.
 struct Asked {
@@ -37,7 +37,7 @@ std::vector<Asked> CollectByRow(const Step& step) {
 std::vector<TokenLogProb> Top(const float* logits, int64_t vocabulary, int64_t count, float log_sum_exp) {
   const auto likelier = [logits](TokenId a, TokenId b) { return logits[a] > logits[b] || (logits[a] == logits[b] && a < b); };
   const size_t keep = static_cast<size_t>(std::min(count, vocabulary));
-  std::vector<TokenId> heap;   // the least likely on top
+  std::vector<TokenId> heap;  // the least likely on top
   heap.reserve(keep + 1);
   for (TokenId token = 0; token < vocabulary && keep > 0; ++token) {
     if (heap.size() == keep && !likelier(token, heap.front())) continue;
@@ -67,7 +67,9 @@ bool AnswerRow(const Step& step, const RowJob& job, const float* logits, int64_t
   if (!stats.finite) return false;
   for (const Asked* query = job.begin; query != job.end; ++query) {
     switch (query->kind) {
-      case Asked::kLogits: result->logits[query->index].assign(logits, logits + vocabulary); break;
+      case Asked::kLogits:
+        result->logits[query->index].assign(logits, logits + vocabulary);
+        break;
       case Asked::kLogProb: {
         const TokenId target = step.logprobs[query->index].target;
         result->logprobs[query->index] = {logits[target] - stats.log_sum_exp, target == stats.argmax};
@@ -110,13 +112,16 @@ Status AnswerQueries(const Step& step, const at::Tensor& hidden, Decoder& decode
     const auto answer = [&](int64_t from, int64_t to) {
       for (int64_t i = from; i < to; ++i) finite[begin + i] = AnswerRow(step, jobs[begin + i], data + i * vocabulary, vocabulary, result);
     };
-    if (pool != nullptr) pool->ParallelFor(count, 1, answer);
-    else answer(0, count);
+    if (pool != nullptr)
+      pool->ParallelFor(count, 1, answer);
+    else
+      answer(0, count);
   }
   const auto bad = std::find(finite.begin(), finite.end(), 0);
   if (bad == finite.end()) return OkStatus();
   const int32_t row = jobs[static_cast<size_t>(bad - finite.begin())].row;
-  const auto segment = std::upper_bound(step.segments.begin(), step.segments.end(), row, [](int32_t r, const Segment& s) { return r < s.end; });
+  const auto segment =
+      std::upper_bound(step.segments.begin(), step.segments.end(), row, [](int32_t r, const Segment& s) { return r < s.end; });
   return Internal("vocabulary projection: a logit of segment %d, row %d is NaN or infinite", segment - step.segments.begin(), row);
 }
 

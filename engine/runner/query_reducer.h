@@ -10,8 +10,8 @@
 
 namespace switchyard {
 
-// hidden [T, H]: after the last layer, before the final norm. Fills logits, logprobs and top_logprobs of `result`; rows nobody asks for cost nothing.
-// INTERNAL names the row whose logits are not finite. `pool` spreads the reduction over rows; null: the caller's thread.
+// hidden [T, H]: after the last layer, before the final norm. Fills logits, logprobs and top_logprobs of `result`; rows nobody asks for
+// cost nothing. INTERNAL names the row whose logits are not finite. `pool` spreads the reduction over rows; null: the caller's thread.
 Status AnswerQueries(const Step& step, const at::Tensor& hidden, Decoder& decoder, kernels::ThreadPool* pool, StepResult* result);
 
 }  // namespace switchyard

@@ -12,20 +12,20 @@
 namespace switchyard {
 
 struct RunnerOptions {
-  std::string base_directory;             // Hugging Face directory
+  std::string base_directory;  // Hugging Face directory
   struct Expert {
-    std::string name;                     // unique
-    std::string directory;                // PEFT directory; "" for the zero expert
+    std::string name;       // unique
+    std::string directory;  // PEFT directory; "" for the zero expert
   };
-  std::vector<Expert> experts;            // in router order
-  std::string router_directory;           // "" for none: learned routing is then refused
-  std::string dtype = "auto";             // "bf16", "f32", "auto": what config.json says, bf16 for anything of 16 bits
-  std::string backend = "auto";           // "fast": own CPU kernels; "reference": plain ATen; "auto": fast
-  std::string mixture = "single_down";    // fast backend's way to mix: "single_down" | "mixlora" | "naive" (the last two for benchmarks)
-  int threads = 0;                        // 0: the number of cores
-  int64_t kv_bytes = 512ll << 20;         // KV pool budget
+  std::vector<Expert> experts;          // in router order
+  std::string router_directory;         // "" for none: learned routing is then refused
+  std::string dtype = "auto";           // "bf16", "f32", "auto": what config.json says, bf16 for anything of 16 bits
+  std::string backend = "auto";         // "fast": own CPU kernels; "reference": plain ATen; "auto": fast
+  std::string mixture = "single_down";  // fast backend's way to mix: "single_down" | "mixlora" | "naive" (the last two for benchmarks)
+  int threads = 0;                      // 0: the number of cores
+  int64_t kv_bytes = 512ll << 20;       // KV pool budget
   int32_t kv_block_tokens = 16;
-  bool allow_attention_lora = false;      // ignore attention tensors of experts
+  bool allow_attention_lora = false;  // ignore attention tensors of experts
 };
 
 struct LoadReport {
@@ -35,9 +35,9 @@ struct LoadReport {
   int64_t router_bytes = 0;
   int64_t kv_bytes = 0;
   double seconds = 0;
-  bool untrained = false;                 // an expert or the router says it is an untrained fixture
-  std::string isa;                        // instruction set of the kernels
-  std::vector<std::string> notes;         // coverage reports and the like, a line each
+  bool untrained = false;          // an expert or the router says it is an untrained fixture
+  std::string isa;                 // instruction set of the kernels
+  std::vector<std::string> notes;  // coverage reports and the like, a line each
 };
 
 struct LoadedRunner {

@@ -8,7 +8,8 @@
 
 namespace switchyard {
 
-// SHA-256, hex, over the generations of base, ordered experts and router, and the selection rule (null without router). Names are no part of it.
+// SHA-256, hex, over the generations of base, ordered experts and router, and the selection rule (null without router). Names are no part
+// of it.
 std::string SnapshotGeneration(const SnapshotInfo& info, const SelectionRule* rule);
 
 }  // namespace switchyard

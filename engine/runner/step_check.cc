@@ -20,7 +20,8 @@ Status CheckMixture(const RoutingPolicy& policy, size_t experts) {
 // Recorded routes of the segment's rows, positions [first, last).
 Status CheckReplay(const RoutingPolicy& policy, const SnapshotInfo& info, size_t first, size_t last) {
   const size_t stride = static_cast<size_t>(info.num_layers) * static_cast<size_t>(std::max(policy.replay_k, 0));
-  if (policy.replay_k <= 0 || policy.replay_experts.size() != policy.replay_weights.size()) return Internal("recorded routes are malformed");
+  if (policy.replay_k <= 0 || policy.replay_experts.size() != policy.replay_weights.size())
+    return Internal("recorded routes are malformed");
   if (last * stride > policy.replay_experts.size()) return Internal("recorded routes end before position %d", last);
   for (size_t i = first * stride; i < last * stride; ++i) {
     const ExpertIndex expert = policy.replay_experts[i];
@@ -40,11 +41,13 @@ Status CheckPolicy(const Segment& segment, const SnapshotInfo& info, bool has_ro
         return Internal("mask of %d entries for %d experts", policy.masked.size(), info.experts.size());
       }
       return OkStatus();
-    case RoutingPolicy::Mode::kBaseOnly: return OkStatus();
+    case RoutingPolicy::Mode::kBaseOnly:
+      return OkStatus();
     case RoutingPolicy::Mode::kForced:
       if (policy.forced >= 0 && policy.forced < static_cast<ExpertIndex>(info.experts.size())) return OkStatus();
       return Internal("forced expert %d of %d", policy.forced, info.experts.size());
-    case RoutingPolicy::Mode::kMixture: return CheckMixture(policy, info.experts.size());
+    case RoutingPolicy::Mode::kMixture:
+      return CheckMixture(policy, info.experts.size());
     case RoutingPolicy::Mode::kReplay:
       return CheckReplay(policy, info, segment.slots.size() - static_cast<size_t>(segment.end - segment.begin), segment.slots.size());
   }
@@ -84,7 +87,8 @@ Status StepCheck::CheckSegments(const Step& step, const SnapshotInfo& info, bool
   for (size_t i = 0; i < step.segments.size(); ++i) {
     const Segment& segment = step.segments[i];
     if (segment.begin != next || segment.end <= segment.begin || static_cast<size_t>(segment.end) > step.tokens.size()) {
-      return Internal("segment %d: rows [%d, %d), expected to begin at %d and to end within %d", i, segment.begin, segment.end, next, step.tokens.size());
+      return Internal("segment %d: rows [%d, %d), expected to begin at %d and to end within %d", i, segment.begin, segment.end, next,
+                      step.tokens.size());
     }
     next = segment.end;
     const size_t rows = static_cast<size_t>(segment.end - segment.begin);
@@ -103,14 +107,16 @@ Status StepCheck::Check(const Step& step, const SnapshotInfo& info, bool has_rou
   ++step_number_;
   if (step.tokens.empty()) return Internal("a step without rows");
   for (size_t row = 0; row < step.tokens.size(); ++row) {
-    if (!InVocabulary(step.tokens[row], info)) return Internal("row %d: token %d of a vocabulary of %d", row, step.tokens[row], info.vocab_size);
+    if (!InVocabulary(step.tokens[row], info))
+      return Internal("row %d: token %d of a vocabulary of %d", row, step.tokens[row], info.vocab_size);
   }
   RETURN_IF_ERROR(CheckSegments(step, info, has_router));
   RETURN_IF_ERROR(CheckRows(step.logits, step.tokens.size(), "logits"));
   RETURN_IF_ERROR(CheckRows(step.logprobs, step.tokens.size(), "log-probability"));
   RETURN_IF_ERROR(CheckRows(step.top_logprobs, step.tokens.size(), "top log-probabilities"));
   for (const LogProbQuery& query : step.logprobs) {
-    if (!InVocabulary(query.target, info)) return Internal("log-probability of token %d of a vocabulary of %d", query.target, info.vocab_size);
+    if (!InVocabulary(query.target, info))
+      return Internal("log-probability of token %d of a vocabulary of %d", query.target, info.vocab_size);
   }
   for (const TopLogProbsQuery& query : step.top_logprobs) {
     if (query.count < 0) return Internal("%d most likely tokens asked for", query.count);

@@ -20,7 +20,7 @@ class StepCheck {
   Status CheckSegments(const Step& step, const SnapshotInfo& info, bool has_router);
   Status CheckSlots(const Segment& segment, size_t index);
 
-  std::vector<uint32_t> written_;   // [slots] number of the last step that wrote the slot
+  std::vector<uint32_t> written_;  // [slots] number of the last step that wrote the slot
   uint32_t step_number_ = 0;
   const int64_t max_positions_;
 };

@@ -50,12 +50,16 @@ at::Tensor LearnedRows(const Step& step, const at::Tensor& x) {
 
 int32_t PolicySlots(const RoutingPolicy& policy, int32_t learned_k) {
   switch (policy.mode) {
-    case RoutingPolicy::Mode::kLearned: return std::max(1, learned_k);
+    case RoutingPolicy::Mode::kLearned:
+      return std::max(1, learned_k);
     case RoutingPolicy::Mode::kMixture:
-      return std::max<int32_t>(1, static_cast<int32_t>(std::count_if(policy.mixture.begin(), policy.mixture.end(), [](float w) { return w > 0; })));
-    case RoutingPolicy::Mode::kReplay: return std::max(1, policy.replay_k);
+      return std::max<int32_t>(
+          1, static_cast<int32_t>(std::count_if(policy.mixture.begin(), policy.mixture.end(), [](float w) { return w > 0; })));
+    case RoutingPolicy::Mode::kReplay:
+      return std::max(1, policy.replay_k);
     case RoutingPolicy::Mode::kBaseOnly:
-    case RoutingPolicy::Mode::kForced: return 1;
+    case RoutingPolicy::Mode::kForced:
+      return 1;
   }
   return 1;
 }

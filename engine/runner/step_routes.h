@@ -1,4 +1,5 @@
-// The routes of one step: asks the router for rows that route by themselves, writes down what the other policies say, keeps traces and counts.
+// The routes of one step: asks the router for rows that route by themselves, writes down what the other policies say, keeps traces and
+// counts.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -31,9 +32,9 @@ class StepRoutes final : public RouteSource {
 
   const Step& step_;
   const SnapshotInfo& info_;
-  const Router* router_;                       // null without router
-  int32_t slots_ = 1;                          // of the step: the most any policy uses
-  std::vector<std::vector<ExpertIndex>> mixture_order_;   // per segment: experts of a fixed mixture, heaviest first
+  const Router* router_;                                 // null without router
+  int32_t slots_ = 1;                                    // of the step: the most any policy uses
+  std::vector<std::vector<ExpertIndex>> mixture_order_;  // per segment: experts of a fixed mixture, heaviest first
   std::vector<RouteTrace> traces_;
   RouteCounts counts_;
 };

@@ -13,14 +13,20 @@
 
 namespace switchyard {
 
-TorchSnapshot::TorchSnapshot(SnapshotInfo info, std::shared_ptr<const ResidentBase> base, ExpertBank bank, std::shared_ptr<const Router> router)
+TorchSnapshot::TorchSnapshot(SnapshotInfo info, std::shared_ptr<const ResidentBase> base, ExpertBank bank,
+                             std::shared_ptr<const Router> router)
     : info_(std::move(info)), base_(std::move(base)), bank_(std::move(bank)), router_(std::move(router)) {}
 
 TorchModelRunner::TorchModelRunner(std::shared_ptr<const ResidentBase> base, std::shared_ptr<const TorchSnapshot> snapshot, KvPool kv,
                                    KvGeometry geometry, MixtureAlgorithm algorithm)
-    : base_(std::move(base)), snapshot_(std::move(snapshot)), kv_(std::move(kv)), geometry_(geometry), algorithm_(algorithm),
+    : base_(std::move(base)),
+      snapshot_(std::move(snapshot)),
+      kv_(std::move(kv)),
+      geometry_(geometry),
+      algorithm_(algorithm),
       max_positions_(std::min<int64_t>(base_->model->config.max_positions, kv_.slots())),
-      decoder_(MakeDecoder(base_->compute, *base_->model, max_positions_)), check_(kv_.slots(), max_positions_) {}
+      decoder_(MakeDecoder(base_->compute, *base_->model, max_positions_)),
+      check_(kv_.slots(), max_positions_) {}
 
 StatusOr<StepResult> TorchModelRunner::Run(const Step& step) {
   const auto* snapshot = dynamic_cast<const TorchSnapshot*>(step.snapshot.get());

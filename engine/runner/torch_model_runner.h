@@ -19,7 +19,7 @@ namespace switchyard {
 
 // The base and how it computes. Shared by runner and snapshots: whoever lives longest keeps it. Not movable: weights point at `compute`.
 struct ResidentBase {
-  std::unique_ptr<kernels::ThreadPool> pool;   // null in the reference backend
+  std::unique_ptr<kernels::ThreadPool> pool;  // null in the reference backend
   Compute compute;
   std::unique_ptr<BaseModel> model;
 };
@@ -30,11 +30,11 @@ class TorchSnapshot final : public Snapshot {
   TorchSnapshot(SnapshotInfo info, std::shared_ptr<const ResidentBase> base, ExpertBank bank, std::shared_ptr<const Router> router);
   const SnapshotInfo& info() const override { return info_; }
   const ExpertBank& bank() const { return bank_; }
-  const Router* router() const { return router_.get(); }   // null without router
+  const Router* router() const { return router_.get(); }  // null without router
 
  private:
   const SnapshotInfo info_;
-  const std::shared_ptr<const ResidentBase> base_;   // the router computes with the base's Compute
+  const std::shared_ptr<const ResidentBase> base_;  // the router computes with the base's Compute
   const ExpertBank bank_;
   const std::shared_ptr<const Router> router_;
 };

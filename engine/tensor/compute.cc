@@ -14,21 +14,32 @@ namespace {
 
 StatusOr<at::ScalarType> ScalarTypeOf(const TensorView& view) {
   switch (view.dtype) {
-    case DType::kBool: return at::kBool;
-    case DType::kU8: return at::kByte;
-    case DType::kI8: return at::kChar;
-    case DType::kI16: return at::kShort;
-    case DType::kI32: return at::kInt;
-    case DType::kI64: return at::kLong;
-    case DType::kF16: return at::kHalf;
-    case DType::kBF16: return at::kBFloat16;
-    case DType::kF32: return at::kFloat;
-    case DType::kF64: return at::kDouble;
+    case DType::kBool:
+      return at::kBool;
+    case DType::kU8:
+      return at::kByte;
+    case DType::kI8:
+      return at::kChar;
+    case DType::kI16:
+      return at::kShort;
+    case DType::kI32:
+      return at::kInt;
+    case DType::kI64:
+      return at::kLong;
+    case DType::kF16:
+      return at::kHalf;
+    case DType::kBF16:
+      return at::kBFloat16;
+    case DType::kF32:
+      return at::kFloat;
+    case DType::kF64:
+      return at::kDouble;
   }
   return Internal("tensor %s: unknown dtype %d", view.name, static_cast<int>(view.dtype));
 }
 
-// Index of the first value whose exponent bits are all set (NaN or infinity), or -1. Branch-free over blocks, so that it runs at memory speed.
+// Index of the first value whose exponent bits are all set (NaN or infinity), or -1. Branch-free over blocks, so that it runs at memory
+// speed.
 template <typename Bits>
 int64_t FirstNonFinite(const void* data, int64_t count, Bits exponent) {
   const Bits* values = static_cast<const Bits*>(data);
@@ -47,11 +58,16 @@ int64_t FirstNonFinite(const void* data, int64_t count, Bits exponent) {
 
 int64_t FirstNonFinite(const at::Tensor& t) {
   switch (t.scalar_type()) {
-    case at::kHalf: return FirstNonFinite<uint16_t>(t.const_data_ptr(), t.numel(), 0x7c00);
-    case at::kBFloat16: return FirstNonFinite<uint16_t>(t.const_data_ptr(), t.numel(), 0x7f80);
-    case at::kFloat: return FirstNonFinite<uint32_t>(t.const_data_ptr(), t.numel(), 0x7f800000u);
-    case at::kDouble: return FirstNonFinite<uint64_t>(t.const_data_ptr(), t.numel(), 0x7ff0000000000000ull);
-    default: return -1;
+    case at::kHalf:
+      return FirstNonFinite<uint16_t>(t.const_data_ptr(), t.numel(), 0x7c00);
+    case at::kBFloat16:
+      return FirstNonFinite<uint16_t>(t.const_data_ptr(), t.numel(), 0x7f80);
+    case at::kFloat:
+      return FirstNonFinite<uint32_t>(t.const_data_ptr(), t.numel(), 0x7f800000u);
+    case at::kDouble:
+      return FirstNonFinite<uint64_t>(t.const_data_ptr(), t.numel(), 0x7ff0000000000000ull);
+    default:
+      return -1;
   }
 }
 

@@ -28,10 +28,10 @@ class Linear {
   int64_t bytes() const;
 
  private:
-  const Compute* compute_;                          // must outlive
+  const Compute* compute_;  // must outlive
   int64_t in_, out_;
-  at::Tensor weight_, bias_;                        // reference
-  std::shared_ptr<const kernels::PackedMatrix> packed_;   // fast
+  at::Tensor weight_, bias_;                             // reference
+  std::shared_ptr<const kernels::PackedMatrix> packed_;  // fast
 };
 
 }  // namespace switchyard

@@ -13,8 +13,8 @@ Each case is a directory: `model/` and `experts/NAME/` exactly as save_pretraine
     VARIANT.P.{experts,weights,entropy,margin}    routes, mixture variants only: [T, L, k] and [T, L]
     router.KIND.L.TENSOR          router weights
 
-VARIANT is `base`, `bf16` (transformers in bfloat16), `expert.NAME` (PEFT, that adapter active) or `moe.KIND.kK.WEIGHTS`. The mixture is written here
-from the formulas alone (full feed-forward block of every expert, dense one-hot sums), not from any implementation of ours.
+VARIANT is `base`, `bf16` (transformers in bfloat16), `expert.NAME` (PEFT, that adapter active) or `moe.KIND.kK.WEIGHTS`. The mixture is written
+here from the formulas alone (full feed-forward block of every expert, dense one-hot sums), not from any implementation of ours.
 """
 import argparse
 import json

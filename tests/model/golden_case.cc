@@ -57,7 +57,8 @@ LoadedRunner LoadOrFail(const RunnerOptions& options) {
   return std::move(loaded).value();
 }
 
-void WriteGoldenRouter(const GoldenCase& golden, const std::string& kind, int top_k, const std::string& weights, const std::string& directory) {
+void WriteGoldenRouter(const GoldenCase& golden, const std::string& kind, int top_k, const std::string& weights,
+                       const std::string& directory) {
   const LoadedRunner base = LoadOrFail(golden.Options("reference", "f32"));
   const SnapshotInfo& info = base.runner->snapshot()->info();
   RouterManifest manifest;
@@ -70,7 +71,10 @@ void WriteGoldenRouter(const GoldenCase& golden, const std::string& kind, int to
   manifest.hidden_size = info.hidden_size;
   for (const SnapshotInfo::Expert& expert : info.experts) manifest.experts.push_back({expert.name, expert.generation, expert.is_zero});
   const std::vector<std::pair<std::string, std::string>> names =
-      kind == "mlp" ? std::vector<std::pair<std::string, std::string>>{{"w1", "fc1.weight"}, {"b1", "fc1.bias"}, {"w2", "fc2.weight"}, {"b2", "fc2.bias"}}
+      kind == "mlp" ? std::vector<std::pair<std::string, std::string>>{{"w1", "fc1.weight"},
+                                                                       {"b1", "fc1.bias"},
+                                                                       {"w2", "fc2.weight"},
+                                                                       {"b2", "fc2.bias"}}
                     : std::vector<std::pair<std::string, std::string>>{{"weight", "weight"}};
   std::vector<at::Tensor> keep;
   std::vector<TensorView> views;

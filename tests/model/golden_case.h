@@ -22,8 +22,8 @@ class GoldenCase {
   const std::string& name() const { return name_; }
   std::string model_directory() const { return directory_ + "/model"; }
   std::string expert_directory(const std::string& expert) const { return directory_ + "/experts/" + expert; }
-  const std::vector<std::string>& experts() const { return experts_; }                    // PEFT directories
-  const std::vector<std::string>& mixture_experts() const { return mixture_experts_; }    // router order, with "zero"; empty without mixtures
+  const std::vector<std::string>& experts() const { return experts_; }                  // PEFT directories
+  const std::vector<std::string>& mixture_experts() const { return mixture_experts_; }  // router order, with "zero"; empty without mixtures
   int prompts() const { return meta_.value("prompts", 0); }
   const nlohmann::json& meta() const { return meta_; }
 
@@ -46,7 +46,8 @@ class GoldenCase {
 LoadedRunner LoadOrFail(const RunnerOptions& options);
 
 // Writes the router `kind` ("mlp", "linear") of the llama case as an artifact into `directory`.
-void WriteGoldenRouter(const GoldenCase& golden, const std::string& kind, int top_k, const std::string& weights, const std::string& directory);
+void WriteGoldenRouter(const GoldenCase& golden, const std::string& kind, int top_k, const std::string& weights,
+                       const std::string& directory);
 
 // max |a - b| / max |b|.
 double RelativeError(const std::vector<std::vector<float>>& rows, const at::Tensor& want);

@@ -1,4 +1,5 @@
-// Both backends against transformers and PEFT on tiny seeded models of odd shapes. Prints one `fidelity` line a measurement for docs/fidelity.md.
+// Both backends against transformers and PEFT on tiny seeded models of odd shapes. Prints one `fidelity` line a measurement for
+// docs/fidelity.md.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -14,7 +15,7 @@
 namespace switchyard::testing {
 namespace {
 
-constexpr double kTolerance = 1e-4;   // relative to the largest logit; measured errors are some hundred times smaller
+constexpr double kTolerance = 1e-4;  // relative to the largest logit; measured errors are some hundred times smaller
 
 RoutingPolicy BaseOnly() {
   RoutingPolicy policy;
@@ -98,10 +99,11 @@ TEST_P(GoldenTest, Bf16IsNotFurtherFromF32ThanTransformersBf16) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, GoldenTest,
-                         ::testing::Combine(::testing::Values("llama", "llama_tied", "qwen3", "qwen2"), ::testing::Values("reference", "fast")),
+                         ::testing::Combine(::testing::Values("llama", "llama_tied", "qwen3", "qwen2"),
+                                            ::testing::Values("reference", "fast")),
                          [](const auto& info) { return std::get<0>(info.param) + "_" + std::get<1>(info.param); });
 
-using Rule = std::tuple<std::string, int, std::string>;   // kind, k, weights
+using Rule = std::tuple<std::string, int, std::string>;  // kind, k, weights
 
 class MixtureGoldenTest : public ::testing::TestWithParam<std::tuple<Rule, std::string>> {
  protected:

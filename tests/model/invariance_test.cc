@@ -1,4 +1,5 @@
-// What a sequence computes must not depend on how it was packed: chunks, shared prefixes, neighbours. Fast: bit for bit. Reference: within rounding.
+// What a sequence computes must not depend on how it was packed: chunks, shared prefixes, neighbours. Fast: bit for bit. Reference: within
+// rounding.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -59,7 +60,7 @@ class InvarianceTest : public ::testing::TestWithParam<std::pair<std::string, st
       return;
     }
     ASSERT_EQ(a.size(), b.size()) << what;
-    for (size_t i = 0; i < a.size(); ++i) ASSERT_NEAR(a[i], b[i], 2e-5 * 10) << what;   // logits reach about 10
+    for (size_t i = 0; i < a.size(); ++i) ASSERT_NEAR(a[i], b[i], 2e-5 * 10) << what;  // logits reach about 10
   }
   bool exact() const { return GetParam().first == "fast"; }
 
@@ -73,7 +74,8 @@ class InvarianceTest : public ::testing::TestWithParam<std::pair<std::string, st
 TEST_P(InvarianceTest, ChunkedPrefillEqualsWhole) {
   StepDriver driver(*loaded_.runner);
   const SequenceOutput whole = driver.Sequence(tokens_, learned_);
-  for (const size_t chunk : {1, 3, 7}) ExpectSame(whole, 0, driver.Sequence(tokens_, learned_, chunk), "chunks of " + std::to_string(chunk));
+  for (const size_t chunk : {1, 3, 7})
+    ExpectSame(whole, 0, driver.Sequence(tokens_, learned_, chunk), "chunks of " + std::to_string(chunk));
 }
 
 TEST_P(InvarianceTest, PackedTreeEqualsSeparateSequences) {
@@ -114,7 +116,7 @@ TEST_P(InvarianceTest, NeighboursDoNotMatter) {
   masked.masked = {true, false, false, true, false};
   const std::vector<const RoutingPolicy*> policies = {&learned_, &forced, &base, &masked};
   for (int round = 0; round < 8; ++round) {
-    const int place = round % 4;   // of our sequence among its neighbours
+    const int place = round % 4;  // of our sequence among its neighbours
     std::vector<TokenId> rows;
     std::vector<Segment> segments;
     std::vector<std::vector<int32_t>> slots(4);
@@ -123,12 +125,14 @@ TEST_P(InvarianceTest, NeighboursDoNotMatter) {
       const auto begin = static_cast<int32_t>(rows.size());
       rows.insert(rows.end(), tokens.begin(), tokens.end());
       slots[i] = driver.TakeSlots(tokens.size());
-      segments.push_back({begin, static_cast<int32_t>(rows.size()), slots[i], i == place ? &learned_ : policies[random_() % policies.size()]});
+      segments.push_back(
+          {begin, static_cast<int32_t>(rows.size()), slots[i], i == place ? &learned_ : policies[random_() % policies.size()]});
     }
     const StepResult result = driver.Run(rows, segments);
     ASSERT_EQ(result.routes.size(), 4u);
     const Segment& ours = segments[place];
-    ExpectSame(alone, 0, {{result.logits.begin() + ours.begin, result.logits.begin() + ours.end}, result.routes[place]}, "round " + std::to_string(round));
+    ExpectSame(alone, 0, {{result.logits.begin() + ours.begin, result.logits.begin() + ours.end}, result.routes[place]},
+               "round " + std::to_string(round));
   }
 }
 

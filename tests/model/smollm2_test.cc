@@ -22,7 +22,8 @@ namespace {
 std::string ModelDirectory() {
   const char* models = std::getenv("SWITCHYARD_MODELS");
   const char* home = std::getenv("HOME");
-  return (models != nullptr ? std::string(models) : std::string(home != nullptr ? home : "") + "/.cache/switchyard/models") + "/smollm2-135m-instruct";
+  return (models != nullptr ? std::string(models) : std::string(home != nullptr ? home : "") + "/.cache/switchyard/models") +
+         "/smollm2-135m-instruct";
 }
 
 struct Question {
@@ -34,11 +35,13 @@ class SmolLm2Test : public ::testing::Test {
  protected:
   void SetUp() override {
     if (!std::filesystem::exists(ModelDirectory() + "/model.safetensors")) {
-      GTEST_SKIP() << "no SmolLM2-135M-Instruct in " << ModelDirectory() << " (tools/demo imports it; SWITCHYARD_MODELS names another place)";
+      GTEST_SKIP() << "no SmolLM2-135M-Instruct in " << ModelDirectory()
+                   << " (tools/demo imports it; SWITCHYARD_MODELS names another place)";
     }
     const auto sha = Sha256HexOfFile(ModelDirectory() + "/model.safetensors");
     ASSERT_TRUE(sha.ok()) << sha.status();
-    ASSERT_EQ(*sha, golden_.meta().at("model_sha256").get<std::string>()) << "the goldens were made from other weights: run make_model_goldens.py --smollm2";
+    ASSERT_EQ(*sha, golden_.meta().at("model_sha256").get<std::string>())
+        << "the goldens were made from other weights: run make_model_goldens.py --smollm2";
   }
 
   LoadedRunner Load(const std::string& backend, const std::string& dtype) const {
@@ -57,7 +60,8 @@ class SmolLm2Test : public ::testing::Test {
     double worst = 0;
     for (int64_t row = 0; row < want.size(0); ++row) {
       const std::vector<float>& logits = output.logits[row];
-      const at::Tensor got = at::from_blob(const_cast<float*>(logits.data()), {static_cast<int64_t>(logits.size())}, at::kFloat).index_select(0, vocabulary);
+      const at::Tensor got =
+          at::from_blob(const_cast<float*>(logits.data()), {static_cast<int64_t>(logits.size())}, at::kFloat).index_select(0, vocabulary);
       worst = std::max(worst, (got - want[row]).abs().max().item<double>());
     }
     return worst / golden_.Get("f32.rows.max").item<double>();
@@ -80,7 +84,7 @@ class SmolLm2Test : public ::testing::Test {
     step.tokens = question.context;
     step.segments = {{0, shared, context, &base_}};
     std::vector<std::vector<int32_t>> slots(question.choices.size(), context);
-    std::vector<size_t> owner;   // of each log-probability query
+    std::vector<size_t> owner;  // of each log-probability query
     for (size_t c = 0; c < question.choices.size(); ++c) {
       const std::vector<TokenId>& choice = question.choices[c];
       const auto begin = static_cast<int32_t>(step.tokens.size());
@@ -154,7 +158,7 @@ TEST_F(SmolLm2Test, FastF32EqualsTransformers) {
   Report("smollm2 fast f32 logits", rows);
   Report("smollm2 fast f32 choice log-probability", scores);
   EXPECT_LT(rows, 1e-4);
-  EXPECT_LT(scores, 1e-3);   // sums of up to 6 log-probabilities near 50
+  EXPECT_LT(scores, 1e-3);  // sums of up to 6 log-probabilities near 50
   StepDriver driver(*loaded.runner);
   for (int p = 0; p < golden_.prompts(); ++p) {
     const std::vector<TokenId> want = golden_.Tokens(absl::StrFormat("f32.chat.%d.greedy", p));
@@ -186,8 +190,8 @@ TEST_F(SmolLm2Test, FastBf16IsWithinTransformersOwnBf16Error) {
     const std::vector<TokenId> theirs = golden_.Tokens(absl::StrFormat("bf16.chat.%d.greedy", p));
     const std::vector<TokenId> ours = driver.Greedy(golden_.Tokens(absl::StrFormat("chat.%d", p)), want.size(), base_);
     const size_t agreed = Agreement(ours, want);
-    std::printf("fidelity | smollm2 bf16 greedy, chat %d: ours agrees with f32 for %zu of %zu tokens, transformers' bf16 for %zu |\n", p, agreed,
-                want.size(), Agreement(theirs, want));
+    std::printf("fidelity | smollm2 bf16 greedy, chat %d: ours agrees with f32 for %zu of %zu tokens, transformers' bf16 for %zu |\n", p,
+                agreed, want.size(), Agreement(theirs, want));
     if (agreed == want.size()) continue;
     // A text may leave the f32 one only where f32 itself was undecided by less than bf16's error.
     const at::Tensor margin = golden_.Get(absl::StrFormat("f32.chat.%d.margin", p));

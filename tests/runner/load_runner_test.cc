@@ -103,7 +103,8 @@ TEST_F(LoadRunnerTest, RefusesNanWeightsByName) {
 TEST_F(LoadRunnerTest, RefusesWrongShapesNamingBoth) {
   TinyTensors tensors = TinyBaseTensors(spec_);
   tensors["model.layers.0.self_attn.k_proj.weight"] = {{32, 16}, std::vector<float>(512, 0.1f)};
-  ExpectRefused(BrokenBase(tensors), absl::StatusCode::kInvalidArgument, {"model.layers.0.self_attn.k_proj.weight", "[16, 32]", "[32, 16]"});
+  ExpectRefused(BrokenBase(tensors), absl::StatusCode::kInvalidArgument,
+                {"model.layers.0.self_attn.k_proj.weight", "[16, 32]", "[32, 16]"});
 }
 
 TEST_F(LoadRunnerTest, RefusesMissingTensors) {
@@ -164,8 +165,8 @@ TEST_F(LoadRunnerTest, RefusesARouterOfAnotherBase) {
 }
 
 TEST_F(LoadRunnerTest, RefusesUnknownChoices) {
-  for (const auto& [field, value] : {std::pair{&RunnerOptions::backend, "gpu"}, std::pair{&RunnerOptions::dtype, "fp8"},
-                                     std::pair{&RunnerOptions::mixture, "dense"}}) {
+  for (const auto& [field, value] :
+       {std::pair{&RunnerOptions::backend, "gpu"}, std::pair{&RunnerOptions::dtype, "fp8"}, std::pair{&RunnerOptions::mixture, "dense"}}) {
     RunnerOptions options = Options();
     options.*field = value;
     ExpectRefused(options, absl::StatusCode::kInvalidArgument, {value});

@@ -13,8 +13,8 @@
 namespace switchyard::testing {
 namespace {
 
-using ::testing::ElementsAre;
 using ::testing::Each;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 const std::vector<TokenId> kPrompt = {5, 9, 33, 12, 60, 7, 7, 21};
@@ -167,7 +167,7 @@ TEST_P(StepTest, FixedMixtureOfOneIsForced) {
   RoutingPolicy mixture = Policy(RoutingPolicy::Mode::kMixture);
   mixture.mixture = {0, 0, 1};
   EXPECT_EQ(driver.Sequence(kPrompt, mixture).logits, driver.Sequence(kPrompt, Forced(2)).logits);
-  mixture.mixture = {0, 1, 0};   // all on zero
+  mixture.mixture = {0, 1, 0};  // all on zero
   EXPECT_EQ(driver.Sequence(kPrompt, mixture).logits, driver.Sequence(kPrompt, Policy(RoutingPolicy::Mode::kBaseOnly)).logits);
 }
 
@@ -182,7 +182,7 @@ TEST_P(StepTest, CountsSumOverTheRowsOfTheStep) {
   ASSERT_EQ(result.routes.size(), 4u);
   const RouteTrace& trace = result.routes[3];
   for (int layer = 0; layer < 2; ++layer) {
-    std::vector<uint64_t> tokens = {4, 1, 0};   // three forced and one mixed; one mixed
+    std::vector<uint64_t> tokens = {4, 1, 0};  // three forced and one mixed; one mixed
     std::vector<double> weight = {3.25, 0.25, 0};
     double base_mass = 2 + 0 + 0.75, entropy = 0;
     for (int row = 0; row < 2; ++row) {

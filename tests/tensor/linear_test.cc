@@ -64,7 +64,8 @@ TEST_P(LinearTest, ARowDoesNotDependOnItsNeighbours) {
   const at::Tensor w = at::randn({37, 41}), x = at::randn({33, 41});
   const Linear linear(fast_, w, std::nullopt, GetParam().dtype);
   const at::Tensor all = linear.Forward(x);
-  for (int64_t row = 0; row < x.size(0); ++row) EXPECT_TRUE(at::equal(all.slice(0, row, row + 1), linear.Forward(x.slice(0, row, row + 1))));
+  for (int64_t row = 0; row < x.size(0); ++row)
+    EXPECT_TRUE(at::equal(all.slice(0, row, row + 1), linear.Forward(x.slice(0, row, row + 1))));
 }
 
 TEST_P(LinearTest, ReportsItsShapeAndBytes) {

@@ -62,7 +62,8 @@ Status MakeDirectory(const std::string& directory) {
 }
 
 nlohmann::json Config(const TinyModelSpec& spec) {
-  const std::map<std::string, std::string> classes = {{"llama", "LlamaForCausalLM"}, {"qwen2", "Qwen2ForCausalLM"}, {"qwen3", "Qwen3ForCausalLM"}};
+  const std::map<std::string, std::string> classes = {
+      {"llama", "LlamaForCausalLM"}, {"qwen2", "Qwen2ForCausalLM"}, {"qwen3", "Qwen3ForCausalLM"}};
   return {{"architectures", {classes.at(spec.model_type)}},
           {"model_type", spec.model_type},
           {"hidden_act", "silu"},
@@ -136,14 +137,17 @@ Status WriteTinyBase(const std::string& directory, const TinyModelSpec& spec, co
   return WriteSafetensors(directory + "/model.safetensors", Views(tensors), {{"format", "pt"}});
 }
 
-Status WriteTinyBase(const std::string& directory, const TinyModelSpec& spec) { return WriteTinyBase(directory, spec, TinyBaseTensors(spec)); }
+Status WriteTinyBase(const std::string& directory, const TinyModelSpec& spec) {
+  return WriteTinyBase(directory, spec, TinyBaseTensors(spec));
+}
 
 TinyTensors TinyExpertTensors(const TinyModelSpec& spec, int32_t rank, uint32_t seed) {
   Gaussian random(seed);
   TinyTensors tensors;
   for (int32_t layer = 0; layer < spec.layers; ++layer) {
-    for (const auto& [name, in, out] : {std::tuple{"gate_proj", spec.hidden, spec.intermediate}, std::tuple{"up_proj", spec.hidden, spec.intermediate},
-                                        std::tuple{"down_proj", spec.intermediate, spec.hidden}}) {
+    for (const auto& [name, in, out] :
+         {std::tuple{"gate_proj", spec.hidden, spec.intermediate}, std::tuple{"up_proj", spec.hidden, spec.intermediate},
+          std::tuple{"down_proj", spec.intermediate, spec.hidden}}) {
       const std::string prefix = absl::StrFormat("base_model.model.model.layers.%d.mlp.%s.", layer, name);
       tensors[prefix + "lora_A.weight"] = random.Matrix(rank, in);
       tensors[prefix + "lora_B.weight"] = random.Make({out, rank}, 0.3);
@@ -154,8 +158,9 @@ TinyTensors TinyExpertTensors(const TinyModelSpec& spec, int32_t rank, uint32_t 
 
 Status WriteTinyExpert(const std::string& directory, int32_t rank, const TinyTensors& tensors) {
   RETURN_IF_ERROR(MakeDirectory(directory));
-  const nlohmann::json config = {{"peft_type", "LORA"}, {"task_type", "CAUSAL_LM"}, {"r", rank}, {"lora_alpha", 2 * rank}, {"bias", "none"},
-                                 {"target_modules", {"gate_proj", "up_proj", "down_proj"}}};
+  const nlohmann::json config = {{"peft_type", "LORA"}, {"task_type", "CAUSAL_LM"},
+                                 {"r", rank},           {"lora_alpha", 2 * rank},
+                                 {"bias", "none"},      {"target_modules", {"gate_proj", "up_proj", "down_proj"}}};
   RETURN_IF_ERROR(WriteText(directory + "/adapter_config.json", config.dump(2)));
   return WriteSafetensors(directory + "/adapter_model.safetensors", Views(tensors), {{"format", "pt"}});
 }
@@ -164,7 +169,8 @@ Status WriteTinyExpert(const std::string& directory, const TinyModelSpec& spec, 
   return WriteTinyExpert(directory, rank, TinyExpertTensors(spec, rank, seed));
 }
 
-Status WriteTinyRouter(const std::string& directory, const TinyModelSpec& model, const std::string& base_directory, const TinyRouterSpec& spec) {
+Status WriteTinyRouter(const std::string& directory, const TinyModelSpec& model, const std::string& base_directory,
+                       const TinyRouterSpec& spec) {
   RouterManifest manifest;
   manifest.name = spec.name;
   manifest.kind = spec.kind;

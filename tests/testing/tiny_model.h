@@ -11,7 +11,7 @@
 namespace switchyard::testing {
 
 struct TinyModelSpec {
-  std::string model_type = "llama";   // llama, qwen2, qwen3
+  std::string model_type = "llama";  // llama, qwen2, qwen3
   int32_t hidden = 32;
   int32_t intermediate = 48;
   int32_t layers = 2;
@@ -43,17 +43,18 @@ Status WriteTinyExpert(const std::string& directory, const TinyModelSpec& spec, 
 
 struct TinyRouterSpec {
   std::string name = "tiny";
-  std::string kind = "linear";   // or "dense2moe_mlp"
+  std::string kind = "linear";  // or "dense2moe_mlp"
   int32_t top_k = 1;
   std::string weight_mode = "renorm";
   uint32_t seed = 9;
   struct Expert {
     std::string name;
-    std::string directory;       // "" for the zero expert
+    std::string directory;  // "" for the zero expert
   };
-  std::vector<Expert> experts;   // ordered
+  std::vector<Expert> experts;  // ordered
 };
 // A router artifact bound to a base and experts already written. `directory` must not exist.
-Status WriteTinyRouter(const std::string& directory, const TinyModelSpec& model, const std::string& base_directory, const TinyRouterSpec& spec);
+Status WriteTinyRouter(const std::string& directory, const TinyModelSpec& model, const std::string& base_directory,
+                       const TinyRouterSpec& spec);
 
 }  // namespace switchyard::testing
