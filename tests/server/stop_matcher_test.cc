@@ -61,7 +61,9 @@ TEST(StopMatcher, EqualsTheRuleOverTheWholeTextHoweverItIsCut) {
       at = end;
       ASSERT_TRUE(expected.text.starts_with(sent));
       // Nothing is held back without need.
-      if (!stop) ASSERT_TRUE(MayBecomeStop(seen.substr(sent.size()), stops)) << "held: " << seen.substr(sent.size());
+      if (!stop) {
+        ASSERT_TRUE(MayBecomeStop(seen.substr(sent.size()), stops)) << "held: " << seen.substr(sent.size());
+      }
     }
     if (!stop) sent += matcher.Flush();
     ASSERT_EQ(sent, expected.text);
