@@ -11,6 +11,7 @@
 #include "server/request_text.h"
 #include "server/routing_request.h"
 #include "server/stop_matcher.h"
+#include "server/wire.h"
 
 namespace switchyard {
 namespace {
@@ -53,12 +54,12 @@ StatusOr<SamplingParams> SamplingOf(const v1::Sampling& wanted, const Generation
 }
 
 // Lives until both gRPC (OnDone) and the engine (OnDone of the sink) have let go.
-class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>,
+class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                            public GenerateSink,
                            public std::enable_shared_from_this<GenerateCall> {
  public:
-  GenerateCall(const CallContext& context, SteadyTime deadline, const v1::GenerateRequest& request)
-      : context_(context), model_(*context.model), deadline_(deadline), request_(request), metric_(context.metrics->Begin("Generate")) {}
+  GenerateCall(const CallContext& context, SteadyTime deadline, const grpc::ByteBuffer& request)
+      : context_(context), model_(*context.model), deadline_(deadline), metric_(context.metrics->Begin("Generate")), bytes_(request) {}
 
   void Start() {
     self_ = shared_from_this();
@@ -109,6 +110,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
   // ---------------------------------------------------------------------------------------------------------- worker threads
   void Prepare() {
     if (link_.cancelled()) return FinishWith(Cancelled("the client cancelled the request"));
+    if (const Status parsed = ParseRequest(std::exchange(bytes_, {}), &request_); !parsed.ok()) return FinishWith(parsed);
     auto task = MakeTask();
     if (!task.ok()) return FinishWith(task.status());
     auto submitted = model_.engine->Generate(*std::move(task), shared_from_this());
@@ -248,18 +250,25 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
   void Pump() {
     if (writing_ || done_) return;
     if (has_pending_ && !broken_) {
-      out_.Swap(&pending_);
+      pending_.set_id(request_.id());
+      auto bytes = SerializeReply(pending_, context_.limits.max_reply_bytes);
       pending_.Clear();
       has_pending_ = false;
-      out_.set_id(request_.id());
-      writing_ = true;
-      StartWrite(&out_);
-      return;
+      if (bytes.ok()) {
+        out_.Swap(&*bytes);
+        writing_ = true;
+        StartWrite(&out_);
+        return;
+      }
+      broken_ = true;  // an answer with a hole is none: the rest is dropped too
+      link_.Cancel();
+      write_error_ = bytes.status();
     }
     if (!final_status_) return;
     done_ = true;
-    metric_.End(*final_status_);
-    Finish(ToGrpc(*final_status_));
+    const Status status = write_error_.ok() ? *final_status_ : write_error_;
+    metric_.End(status);
+    Finish(ToGrpc(status));
   }
 
   // Ends the call with an error once what was generated before it is sent.
@@ -272,12 +281,14 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
   const CallContext& context_;
   const ServedModel& model_;
   const SteadyTime deadline_;
-  const v1::GenerateRequest request_;  // a copy: gRPC frees the original with the call, the engine may hold this longer
   RequestMetrics::Request metric_;
   CancelLink link_;
   std::shared_ptr<GenerateCall> self_;  // released by OnDone
 
+  grpc::ByteBuffer bytes_;  // the request until Prepare has parsed it; shares gRPC's memory
+
   // Set by Prepare before the task is submitted; then used by the engine thread, then by Complete.
+  v1::GenerateRequest request_;
   std::unique_ptr<DecodeStream> stream_;
   std::unique_ptr<StopMatcher> stops_;
   std::vector<TokenId> prompt_;
@@ -289,14 +300,15 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
   v1::GenerateResponse pending_;
   std::vector<TokenId> generated_;
   bool has_pending_ = false, writing_ = false, broken_ = false, done_ = false;
+  Status write_error_;                  // what made the answer impossible to send
   std::optional<Status> final_status_;  // the task has ended
-  v1::GenerateResponse out_;            // owned by gRPC while writing_
+  grpc::ByteBuffer out_;                // owned by gRPC while writing_
 };
 
 }  // namespace
 
-grpc::ServerWriteReactor<v1::GenerateResponse>* StartGenerate(const CallContext& context, grpc::CallbackServerContext* grpc_context,
-                                                              const v1::GenerateRequest* request) {
+grpc::ServerWriteReactor<grpc::ByteBuffer>* StartGenerate(const CallContext& context, grpc::CallbackServerContext* grpc_context,
+                                                          const grpc::ByteBuffer* request) {
   auto call = std::make_shared<GenerateCall>(context, DeadlineOf(*grpc_context), *request);
   call->Start();
   return call.get();

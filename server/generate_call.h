@@ -9,7 +9,7 @@
 namespace switchyard {
 
 // The reactor of one call; deletes itself after OnDone.
-grpc::ServerWriteReactor<v1::GenerateResponse>* StartGenerate(const CallContext& context, grpc::CallbackServerContext* grpc_context,
-                                                              const v1::GenerateRequest* request);
+grpc::ServerWriteReactor<grpc::ByteBuffer>* StartGenerate(const CallContext& context, grpc::CallbackServerContext* grpc_context,
+                                                          const grpc::ByteBuffer* request);
 
 }  // namespace switchyard

@@ -10,22 +10,22 @@
 
 namespace switchyard {
 
-grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Generate(grpc::CallbackServerContext* context,
-                                                                           const v1::GenerateRequest* request) {
+grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Generate(grpc::CallbackServerContext* context,
+                                                                       const grpc::ByteBuffer* request) {
   return StartGenerate(context_, context, request);
 }
 
-grpc::ServerUnaryReactor* InferenceService::Score(grpc::CallbackServerContext* context, const v1::ScoreRequest* request,
-                                                  v1::ScoreResponse* response) {
+grpc::ServerUnaryReactor* InferenceService::Score(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+                                                  grpc::ByteBuffer* response) {
   return UnaryCall<v1::ScoreRequest, v1::ScoreResponse>::Start("Score", context_, context, request, response, RunScore);
 }
 
-grpc::ServerBidiReactor<v1::ScoreRequest, v1::ScoreResponse>* InferenceService::ScoreStream(grpc::CallbackServerContext* context) {
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* InferenceService::ScoreStream(grpc::CallbackServerContext* context) {
   return StartScoreStream(context_, context);
 }
 
-grpc::ServerUnaryReactor* InferenceService::Route(grpc::CallbackServerContext* context, const v1::RouteRequest* request,
-                                                  v1::RouteResponse* response) {
+grpc::ServerUnaryReactor* InferenceService::Route(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+                                                  grpc::ByteBuffer* response) {
   return UnaryCall<v1::RouteRequest, v1::RouteResponse>::Start("Route", context_, context, request, response, RunRoute);
 }
 

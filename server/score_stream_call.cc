@@ -6,12 +6,13 @@
 #include <utility>
 
 #include "server/score_job.h"
+#include "server/wire.h"
 
 namespace switchyard {
 namespace {
 
 // Lives until gRPC (OnDone) and every request's reply have let go.
-class ScoreStreamCall final : public grpc::ServerBidiReactor<v1::ScoreRequest, v1::ScoreResponse>,
+class ScoreStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
                               public std::enable_shared_from_this<ScoreStreamCall> {
  public:
   ScoreStreamCall(const CallContext& context, SteadyTime deadline)
@@ -29,8 +30,8 @@ class ScoreStreamCall final : public grpc::ServerBidiReactor<v1::ScoreRequest, v
       Advance();
       return;
     }
-    auto request = std::make_shared<v1::ScoreRequest>(std::move(incoming_));
-    incoming_.Clear();
+    grpc::ByteBuffer bytes;
+    bytes.Swap(&incoming_);
     auto link = std::make_shared<CancelLink>();
     links_.insert(link);
     const bool gone = finished_;
@@ -38,11 +39,9 @@ class ScoreStreamCall final : public grpc::ServerBidiReactor<v1::ScoreRequest, v
     if (reading_) StartRead(&incoming_);
     lock.unlock();
     if (gone) link->Cancel();
-    const bool accepted = context_.workers->TryPost([self = shared_from_this(), request, link] {
-      RunScore(self->context_, *request, self->deadline_, link,
-               [self, link, id = request->id()](StatusOr<v1::ScoreResponse> result) { self->Reply(link, id, std::move(result)); });
-    });
-    if (!accepted) Reply(link, request->id(), ResourceExhausted("%s", kBusy));
+    const bool accepted = context_.workers->TryPost([self = shared_from_this(), bytes, link] { self->Work(bytes, link); });
+    // Too busy to work on it, not to say whom it concerns.
+    if (!accepted) Reply(link, IdOf(bytes), ResourceExhausted("%s", kBusy));
   }
 
   void OnWriteDone(bool ok) override {
@@ -66,22 +65,37 @@ class ScoreStreamCall final : public grpc::ServerBidiReactor<v1::ScoreRequest, v
   void OnDone() override { std::shared_ptr<ScoreStreamCall> last = std::move(self_); }
 
  private:
+  static std::string IdOf(const grpc::ByteBuffer& bytes) {
+    v1::ScoreRequest request;
+    return ParseRequest(bytes, &request).ok() ? request.id() : std::string();
+  }
+
+  // On a worker. A message that cannot be parsed is answered under the id that could be read.
+  void Work(const grpc::ByteBuffer& bytes, const std::shared_ptr<CancelLink>& link) {
+    v1::ScoreRequest request;
+    if (Status parsed = ParseRequest(bytes, &request); !parsed.ok()) return Reply(link, request.id(), std::move(parsed));
+    RunScore(context_, request, deadline_, link, [self = shared_from_this(), link, id = request.id()](StatusOr<v1::ScoreResponse> result) {
+      self->Reply(link, id, std::move(result));
+    });
+  }
+
   // Requests being worked on and answers the client has not taken count alike, so that a slow reader bounds what it can make the server
   // hold. REQUIRES mutex_.
   bool HasRoom() const { return links_.size() + outgoing_.size() < static_cast<size_t>(context_.limits.max_stream_in_flight); }
 
   void Reply(const std::shared_ptr<CancelLink>& link, const std::string& id, StatusOr<v1::ScoreResponse> result) {
-    v1::ScoreResponse response;
-    if (result.ok()) {
-      response = *std::move(result);
-    } else {
-      response.set_id(id);
-      response.mutable_error()->set_code(static_cast<int32_t>(result.status().code()));
-      response.mutable_error()->set_message(std::string(Message(result.status())));
+    StatusOr<grpc::ByteBuffer> bytes =
+        result.ok() ? SerializeReply(*result, context_.limits.max_reply_bytes) : StatusOr<grpc::ByteBuffer>(result.status());
+    if (!bytes.ok()) {
+      v1::ScoreResponse refusal;
+      refusal.set_id(AsUtf8(id));
+      refusal.mutable_error()->set_code(static_cast<int32_t>(bytes.status().code()));
+      refusal.mutable_error()->set_message(AsUtf8(std::string(Message(bytes.status()))));
+      bytes = SerializeReply(refusal, INT64_MAX);
     }
     std::lock_guard lock(mutex_);
     links_.erase(link);
-    outgoing_.push_back(std::move(response));
+    if (bytes.ok()) outgoing_.push_back(*std::move(bytes));
     Advance();
   }
 
@@ -92,7 +106,7 @@ class ScoreStreamCall final : public grpc::ServerBidiReactor<v1::ScoreRequest, v
     const bool ended = cancelled_ || broken_;
     const bool write = !ended && !writing_ && !outgoing_.empty();
     if (write) {
-      current_ = std::move(outgoing_.front());
+      current_.Swap(&outgoing_.front());
       outgoing_.pop_front();
       writing_ = true;
     }
@@ -112,19 +126,19 @@ class ScoreStreamCall final : public grpc::ServerBidiReactor<v1::ScoreRequest, v
   const SteadyTime deadline_;
   RequestMetrics::Request metric_;
   std::shared_ptr<ScoreStreamCall> self_;
-  v1::ScoreRequest incoming_;  // owned by gRPC while a read is under way
-  v1::ScoreResponse current_;  // owned by gRPC while a write is under way
+  grpc::ByteBuffer incoming_;  // owned by gRPC while a read is under way
+  grpc::ByteBuffer current_;   // owned by gRPC while a write is under way
 
   std::mutex mutex_;                             // guards what follows
   std::set<std::shared_ptr<CancelLink>> links_;  // one a request being worked on
-  std::deque<v1::ScoreResponse> outgoing_;
+  std::deque<grpc::ByteBuffer> outgoing_;
   bool reading_ = true, writing_ = false, reads_done_ = false, cancelled_ = false, broken_ = false, finished_ = false;
 };
 
 }  // namespace
 
-grpc::ServerBidiReactor<v1::ScoreRequest, v1::ScoreResponse>* StartScoreStream(const CallContext& context,
-                                                                               grpc::CallbackServerContext* grpc_context) {
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* StartScoreStream(const CallContext& context,
+                                                                              grpc::CallbackServerContext* grpc_context) {
   auto call = std::make_shared<ScoreStreamCall>(context, DeadlineOf(*grpc_context));
   call->Start();
   return call.get();

@@ -9,7 +9,7 @@
 namespace switchyard {
 
 // The reactor of one stream; deletes itself after OnDone. At most limits.max_stream_in_flight requests are worked on; more are not read.
-grpc::ServerBidiReactor<v1::ScoreRequest, v1::ScoreResponse>* StartScoreStream(const CallContext& context,
-                                                                               grpc::CallbackServerContext* grpc_context);
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* StartScoreStream(const CallContext& context,
+                                                                              grpc::CallbackServerContext* grpc_context);
 
 }  // namespace switchyard

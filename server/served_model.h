@@ -28,7 +28,8 @@ struct RequestLimits {
   int32_t max_stop_strings = 16;
   int32_t max_stop_bytes = 256;
   int32_t max_top_logprobs = 20;
-  int32_t max_stream_in_flight = 64;  // ScoreStream requests being worked on; more are not read
+  int64_t max_reply_bytes = 16 << 20;  // what gRPC is told too
+  int32_t max_stream_in_flight = 64;   // ScoreStream requests being worked on; more are not read
 };
 
 }  // namespace switchyard

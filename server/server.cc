@@ -66,7 +66,9 @@ StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, Se
   impl->options = options;
   impl->model = std::move(model);
   impl->workers = std::make_unique<WorkerPool>(options.workers, options.max_pending_requests);
-  impl->context = {&impl->model, options.limits, impl->workers.get(), &impl->requests};
+  RequestLimits limits = options.limits;
+  limits.max_reply_bytes = int64_t{options.max_message_mib} << 20;
+  impl->context = {&impl->model, limits, impl->workers.get(), &impl->requests};
   impl->service = std::make_unique<InferenceService>(impl->context);
   if (!options.metrics.empty()) {
     try {

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "server/call_common.h"
+#include "server/wire.h"
 
 namespace switchyard {
 
@@ -20,15 +21,15 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
   using Run = void (*)(const CallContext&, const Request&, SteadyTime, const std::shared_ptr<CancelLink>&, Reply);
 
   static grpc::ServerUnaryReactor* Start(const char* method, const CallContext& context, grpc::CallbackServerContext* grpc_context,
-                                         const Request* request, Response* response, Run run) {
+                                         const grpc::ByteBuffer* request, grpc::ByteBuffer* response, Run run) {
     auto* call = new UnaryCall(method, context, response);
     const SteadyTime deadline = DeadlineOf(*grpc_context);
-    // gRPC keeps `request` and `response` until OnDone, and OnDone comes only after Finish.
-    const bool accepted = context.workers->TryPost(
-        // The link is copied: the reply may end the call before `run` returns.
-        [call, &context, request, deadline, run, link = call->link_] {
-          run(context, *request, deadline, link, [call](StatusOr<Response> result) { call->Complete(std::move(result)); });
-        });
+    // The link is copied: the reply may end the call before `run` returns.
+    const bool accepted = context.workers->TryPost([call, &context, bytes = *request, deadline, run, link = call->link_] {
+      Request parsed;
+      if (Status status = ParseRequest(bytes, &parsed); !status.ok()) return call->Complete(std::move(status));
+      run(context, parsed, deadline, link, [call](StatusOr<Response> result) { call->Complete(std::move(result)); });
+    });
     if (!accepted) call->Complete(ResourceExhausted("%s", kBusy));
     return call;
   }
@@ -37,17 +38,22 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
   void OnDone() override { delete this; }
 
  private:
-  UnaryCall(const char* method, const CallContext& context, Response* response)
-      : response_(response), metric_(context.metrics->Begin(method)) {}
+  UnaryCall(const char* method, const CallContext& context, grpc::ByteBuffer* response)
+      : context_(context), response_(response), metric_(context.metrics->Begin(method)) {}
 
   void Complete(StatusOr<Response> result) {
-    const Status status = result.status();
-    if (result.ok()) response_->Swap(&*result);
+    Status status = result.status();
+    if (result.ok()) {
+      auto bytes = SerializeReply(*result, context_.limits.max_reply_bytes);
+      status = bytes.status();
+      if (bytes.ok()) response_->Swap(&*bytes);
+    }
     metric_.End(status);
     Finish(ToGrpc(status));
   }
 
-  Response* const response_;
+  const CallContext& context_;
+  grpc::ByteBuffer* const response_;  // gRPC keeps it until OnDone, and OnDone comes only after Finish
   RequestMetrics::Request metric_;
   const std::shared_ptr<CancelLink> link_ = std::make_shared<CancelLink>();
 };

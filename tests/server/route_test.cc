@@ -126,6 +126,34 @@ TEST_F(RouteTest, BadRequestsSayWhatIsWrong) {
   EXPECT_THAT(status.error_message(), ::testing::HasSubstr("202 tokens, the model takes at most 200"));
 }
 
+TEST_F(RouteTest, TextThatIsNotUtf8IsRefusedWithTheFieldsName) {
+  Start();
+  v1::RouteRequest request;
+  request.set_text("x\xC3\x28");
+  v1::RouteResponse response;
+  const grpc::Status status = Route(request, &response);
+  EXPECT_EQ(status.error_code(), grpc::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), ::testing::HasSubstr("'switchyard.v1.RouteRequest.text' contains invalid UTF-8"));
+  EXPECT_TRUE(EverythingIsFree());
+}
+
+TEST_F(RouteTest, AnOversizedReplyIsAnErrorAndNotCutOff) {
+  ServerOptions options = TestOptions();
+  options.max_message_mib = 1;
+  Start(options, {.num_blocks = 2000, .max_positions = 6000, .num_layers = 60});
+  v1::RouteRequest request;
+  request.set_text(std::string(5000, 'x'));
+  request.set_level(v1::ROUTE_LEVEL_TOKEN);
+  v1::RouteResponse response;
+  const grpc::Status status = Route(request, &response);
+  EXPECT_EQ(status.error_code(), grpc::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(status.error_message(), ::testing::HasSubstr("the server sends at most 1048576"));
+  v1::GenerateRequest generate = LongRequest(request.text(), 3);
+  generate.set_routes(v1::ROUTE_LEVEL_TOKEN);
+  EXPECT_EQ(Generate(generate).status.error_code(), grpc::RESOURCE_EXHAUSTED);
+  EXPECT_TRUE(EverythingIsFree());
+}
+
 TEST_F(RouteTest, AnOversizedMessageIsRefusedWithItsSize) {
   ServerOptions options = TestOptions();
   options.max_message_mib = 1;

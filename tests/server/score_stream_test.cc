@@ -89,6 +89,29 @@ TEST_F(ScoreStreamTest, ACancelledStreamFreesAllItsQuestions) {
   EXPECT_TRUE(EverythingIsFree());
 }
 
+TEST_F(ScoreStreamTest, AMessageThatIsNotUtf8IsAnsweredAndTheStreamGoesOn) {
+  Start();
+  grpc::ClientContext context;
+  auto stream = stub_->ScoreStream(&context);
+  v1::ScoreRequest bad = Question(1);
+  bad.set_text("x\xC3\x28");
+  v1::ScoreRequest bad_id = Question(2);
+  bad_id.set_id("\xFF");
+  v1::ScoreRequest long_name = Question(3);  // its first hundred bytes end inside a character
+  long_name.mutable_routing()->set_forced_expert(std::string(99, 'x') + "é");
+  for (const auto& request : {bad, bad_id, long_name, Question(4)}) ASSERT_TRUE(stream->Write(request));
+  stream->WritesDone();
+  std::map<std::string, v1::ScoreResponse> answers;
+  for (v1::ScoreResponse response; stream->Read(&response);) answers[response.id()] = response;
+  EXPECT_TRUE(stream->Finish().ok());
+  ASSERT_EQ(answers.size(), 4u);
+  EXPECT_EQ(answers["1"].error().code(), grpc::INVALID_ARGUMENT);
+  EXPECT_THAT(answers["1"].error().message(), ::testing::HasSubstr("ScoreRequest.text"));
+  EXPECT_EQ(answers["?"].error().code(), grpc::INVALID_ARGUMENT);
+  EXPECT_EQ(answers["3"].error().code(), grpc::NOT_FOUND);
+  EXPECT_EQ(answers["4"].scores_size(), 2);
+}
+
 TEST_F(ScoreStreamTest, AnEmptyStreamEndsWell) {
   Start();
   grpc::ClientContext context;
