@@ -48,19 +48,26 @@ StatusOr<TokenId> PrefixToken(const ServedModel& model) {
   return FailedPrecondition("an empty context stands for BOS or EOS, and this model names neither");
 }
 
-StatusOr<SplitTokens> SplitLmEval(const ServedModel& model, std::string_view context, std::string_view continuation) {
-  const std::string_view trimmed = WithoutTrailingBlanks(context);
-  const std::string moved = std::string(context.substr(trimmed.size())) + std::string(continuation);
-  SplitTokens split;
-  if (trimmed.empty()) {
+StatusOr<LmEvalContext> PrepareLmEval(const ServedModel& model, std::string_view context) {
+  LmEvalContext prepared;
+  prepared.text = WithoutTrailingBlanks(context);
+  prepared.blanks = context.substr(prepared.text.size());
+  if (prepared.text.empty()) {
     ASSIGN_OR_RETURN(const TokenId prefix, PrefixToken(model));
-    split.context = {prefix};
-    ASSIGN_OR_RETURN(split.continuation, model.tokenizer->Encode(moved, /*add_special_tokens=*/false));
+    prepared.tokens = {prefix};
   } else {
-    ASSIGN_OR_RETURN(split.context, model.tokenizer->Encode(trimmed, /*add_special_tokens=*/false));
-    ASSIGN_OR_RETURN(const auto whole, model.tokenizer->Encode(std::string(trimmed) + moved, /*add_special_tokens=*/false));
-    split.continuation.assign(whole.begin() + std::min(whole.size(), split.context.size()), whole.end());
+    ASSIGN_OR_RETURN(prepared.tokens, model.tokenizer->Encode(prepared.text, /*add_special_tokens=*/false));
   }
+  return prepared;
+}
+
+StatusOr<SplitTokens> SplitLmEval(const ServedModel& model, const LmEvalContext& context, std::string_view continuation) {
+  SplitTokens split{context.tokens, {}};
+  const std::string whole = context.text + context.blanks + std::string(continuation);
+  ASSIGN_OR_RETURN(split.continuation, model.tokenizer->Encode(whole, /*add_special_tokens=*/false));
+  // Without a text of its own the context's token is no part of `whole`.
+  const size_t own = context.text.empty() ? 0 : context.tokens.size();
+  split.continuation.erase(split.continuation.begin(), split.continuation.begin() + std::min(split.continuation.size(), own));
   if (split.continuation.empty()) return InvalidArgument("the continuation has no token of its own after the context");
   return split;
 }

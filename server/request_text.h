@@ -28,9 +28,18 @@ struct SplitTokens {
   std::vector<TokenId> continuation;  // >= 1 token
 };
 
-// The two boundary rules of the proto. `prefix_special` asks the tokenizer for its own prefix (BOS) in front of a text context of the joint
-// rule.
-StatusOr<SplitTokens> SplitLmEval(const ServedModel& model, std::string_view context, std::string_view continuation);
+// What the rule BOUNDARY_LM_EVAL makes of a context whatever follows it, worked out once for all its continuations.
+struct LmEvalContext {
+  std::string text;             // without trailing blanks
+  std::string blanks;           // those: they go in front of every continuation
+  std::vector<TokenId> tokens;  // >= 1: of `text` alone, or what stands for an empty one
+};
+StatusOr<LmEvalContext> PrepareLmEval(const ServedModel& model, std::string_view context);
+
+// The two boundary rules of the proto. Both encode context and continuation together: merges, splits and added tokens may reach any way
+// across the border, so no part of the context's own encoding can be reused without knowing the tokenizer. `prefix_special` asks the
+// tokenizer for its own prefix (BOS) in front of a text context of the joint rule.
+StatusOr<SplitTokens> SplitLmEval(const ServedModel& model, const LmEvalContext& context, std::string_view continuation);
 StatusOr<SplitTokens> SplitJoint(const ServedModel& model, std::string_view context, std::string_view continuation, bool prefix_special);
 
 // BOS, else EOS: what stands for an empty context. FAILED_PRECONDITION when the model has neither.

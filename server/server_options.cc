@@ -101,6 +101,7 @@ std::vector<Key> Keys(ServerOptions* o) {
           Whole("max_pending_requests", &o->max_pending_requests, 1, 1 << 20),
           Whole("max_message_mib", &o->max_message_mib, 1, 1024),
           Whole("max_continuations", &o->limits.max_continuations, 1, 2048),
+          Whole("max_score_text_mib", &o->limits.max_score_text_bytes, 1, 1 << 20, 1 << 20),
           Whole("max_stream_in_flight", &o->limits.max_stream_in_flight, 1, 65536),
           Flag("reflection", &o->reflection),
           Seconds("drain_seconds", &o->drain_seconds),

@@ -25,6 +25,11 @@ class RequestTextTest : public ::testing::Test {
     return pieces;
   }
 
+  StatusOr<SplitTokens> LmEval(std::string_view context, std::string_view continuation) const {
+    ASSIGN_OR_RETURN(const LmEvalContext prepared, PrepareLmEval(model_, context));
+    return SplitLmEval(model_, prepared, continuation);
+  }
+
   FakeModelRunner runner_;
   std::unique_ptr<Engine> engine_ = *Engine::Create({}, &runner_);
   std::shared_ptr<FakeTokenizer> tokenizer_ = std::make_shared<FakeTokenizer>();
@@ -33,30 +38,30 @@ class RequestTextTest : public ::testing::Test {
 
 TEST_F(RequestTextTest, LmEvalKeepsTheContextsOwnTokensWhenAMergeCrossesTheBorder) {
   // encode("xa") is x, a; encode("xab c") is x, ab, " ", c: the harness feeds x, a and then what follows the first two tokens.
-  const auto split = SplitLmEval(model_, "xa", "b c");
+  const auto split = LmEval("xa", "b c");
   ASSERT_TRUE(split.ok()) << split.status();
   EXPECT_THAT(Pieces(split->context), ElementsAre("x", "a"));
   EXPECT_THAT(Pieces(split->continuation), ElementsAre(" ", "c"));
 }
 
 TEST_F(RequestTextTest, LmEvalMovesTrailingBlanksToTheContinuation) {
-  const auto split = SplitLmEval(model_, "x \n ", "b");
+  const auto split = LmEval("x \n ", "b");
   ASSERT_TRUE(split.ok()) << split.status();
   EXPECT_THAT(Pieces(split->context), ElementsAre("x"));
   EXPECT_THAT(Pieces(split->continuation), ElementsAre(" ", "\n", " b"));
 }
 
 TEST_F(RequestTextTest, LmEvalTakesForBlankWhatPythonStrips) {
-  const auto split = SplitLmEval(model_, "x\u3000\u00a0", "b");
+  const auto split = LmEval("x\u3000\u00a0", "b");
   ASSERT_TRUE(split.ok()) << split.status();
   EXPECT_THAT(Pieces(split->context), ElementsAre("x"));
   // U+200B is no blank for Python.
-  EXPECT_GT(SplitLmEval(model_, "x\u200b", "b")->context.size(), 1u);
+  EXPECT_GT(LmEval("x\u200b", "b")->context.size(), 1u);
 }
 
 TEST_F(RequestTextTest, AnEmptyContextIsBosOrEos) {
   for (const char* context : {"", "  "}) {
-    const auto split = SplitLmEval(model_, context, "the");
+    const auto split = LmEval(context, "the");
     ASSERT_TRUE(split.ok()) << split.status();
     EXPECT_THAT(split->context, ElementsAre(FakeTokenizer::kEos));  // the fake model names no BOS
     EXPECT_EQ(Pieces(split->continuation).back(), "the");
@@ -65,7 +70,7 @@ TEST_F(RequestTextTest, AnEmptyContextIsBosOrEos) {
 
 TEST_F(RequestTextTest, AContinuationSwallowedByTheContextIsRefused) {
   // encode("ab") + encode("abc")[1:] leaves nothing to score.
-  const auto split = SplitLmEval(model_, "ab", "c");
+  const auto split = LmEval("ab", "c");
   EXPECT_EQ(split.status().code(), absl::StatusCode::kInvalidArgument);
 }
 
