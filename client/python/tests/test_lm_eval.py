@@ -36,7 +36,7 @@ def make(running: Running) -> Make:
 
 
 def asked(kind: str, *arguments: tuple[Any, ...]) -> list[Instance]:
-    return [Instance(request_type=kind, doc={}, arguments=a, idx=i) for i, a in enumerate(arguments)]  # type: ignore[arg-type]
+    return [Instance(request_type=kind, doc={}, arguments=a, idx=i) for i, a in enumerate(arguments)]
 
 
 def test_choices_of_one_context_are_one_call_and_answers_keep_their_places(make: Make, service: FakeInference) -> None:

@@ -8,6 +8,7 @@ Skips without lm-eval, transformers and torch.
 from __future__ import annotations
 
 import json
+import math
 import os
 import pathlib
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ EVERYDAY = pathlib.Path(__file__).parents[3] / "tools" / "demo_data" / "everyday
 
 
 def asked(kind: str, *arguments: tuple[Any, ...]) -> list[Instance]:
-    return [Instance(request_type=kind, doc={}, arguments=a, idx=i) for i, a in enumerate(arguments)]  # type: ignore[arg-type]
+    return [Instance(request_type=kind, doc={}, arguments=a, idx=i) for i, a in enumerate(arguments)]
 
 
 def hugging_face(base: pathlib.Path, dtype: str, **options: Any) -> Any:
@@ -197,7 +198,7 @@ def differences(some: Choices, others: Choices) -> list[float]:
 
 
 def rms(values: list[float]) -> float:
-    return (sum(v * v for v in values) / len(values)) ** 0.5
+    return math.sqrt(sum(v * v for v in values) / len(values))
 
 
 def test_whole_runs_on_the_real_model(real: pathlib.Path, tasks: TaskManager, tmp_path: pathlib.Path) -> None:
