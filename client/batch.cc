@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "client/batch_output.h"
-#include "client/lines.h"
 #include "client/ordered_pool.h"
 #include "client/proto_json.h"
+#include "engine/mcq/lines.h"
 
 namespace switchyard::client {
 namespace {

@@ -4,9 +4,9 @@
 #include <cstring>
 #include <filesystem>
 
-#include "client/json_record.h"
-#include "client/lines.h"
 #include "client/proto_json.h"
+#include "engine/mcq/json_record.h"
+#include "engine/mcq/lines.h"
 #include "nlohmann/json.hpp"
 
 namespace switchyard::client {

@@ -6,7 +6,7 @@
 #include "CLI/Formatter.hpp"
 #include "absl/strings/str_format.h"
 #include "client/routing_option.h"
-#include "client/utf8.h"
+#include "engine/mcq/utf8.h"
 
 namespace switchyard::client {
 

@@ -8,7 +8,8 @@
 #include "client/proto_json.h"
 #include "client/route_view.h"
 #include "client/routing_option.h"
-#include "client/utf8.h"
+#include "client/screen_text.h"
+#include "engine/mcq/utf8.h"
 
 namespace switchyard::client {
 

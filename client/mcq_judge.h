@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "client/mcq.h"
-#include "client/prompt_template.h"
+#include "engine/mcq/mcq.h"
+#include "engine/mcq/prompt_template.h"
 #include "grpcpp/support/status.h"
 #include "switchyard/v1/inference.pb.h"
 

@@ -7,8 +7,8 @@
 #include "client/generate_view.h"
 #include "client/rpc_error.h"
 #include "client/score_view.h"
+#include "client/screen_text.h"
 #include "client/table.h"
-#include "client/utf8.h"
 #include "engine/stats/interval.h"
 #include "nlohmann/json.hpp"
 

@@ -3,9 +3,9 @@
 
 #include <string>
 
-#include "client/mcq.h"
 #include "client/mcq_run.h"
 #include "client/terminal.h"
+#include "engine/mcq/mcq.h"
 
 namespace switchyard::client {
 

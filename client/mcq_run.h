@@ -6,12 +6,12 @@
 #include <string>
 #include <vector>
 
-#include "client/mcq.h"
 #include "client/mcq_judge.h"
-#include "client/prompt_template.h"
 #include "client/retry.h"
 #include "client/terminal.h"
 #include "engine/base/status.h"
+#include "engine/mcq/mcq.h"
+#include "engine/mcq/prompt_template.h"
 #include "grpcpp/support/status.h"
 #include "switchyard/v1/inference.pb.h"
 

@@ -6,8 +6,8 @@
 #include "client/flags.h"
 #include "client/generate_view.h"
 #include "client/proto_json.h"
+#include "client/screen_text.h"
 #include "client/table.h"
-#include "client/utf8.h"
 
 namespace switchyard::client {
 

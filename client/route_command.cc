@@ -7,7 +7,7 @@
 #include "client/proto_json.h"
 #include "client/route_view.h"
 #include "client/routing_option.h"
-#include "client/utf8.h"
+#include "engine/mcq/utf8.h"
 
 namespace switchyard::client {
 

@@ -8,8 +8,8 @@
 
 #include "absl/strings/str_format.h"
 #include "client/heat_map.h"
+#include "client/screen_text.h"
 #include "client/table.h"
-#include "client/utf8.h"
 
 namespace switchyard::client {
 namespace {

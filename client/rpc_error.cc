@@ -1,7 +1,7 @@
 #include "client/rpc_error.h"
 
 #include "absl/strings/str_format.h"
-#include "client/utf8.h"
+#include "client/screen_text.h"
 
 namespace switchyard::client {
 

@@ -7,11 +7,11 @@
 #include "CLI/Formatter.hpp"
 #include "absl/strings/str_format.h"
 #include "client/generate_view.h"
-#include "client/lines.h"
 #include "client/mcq_report.h"
 #include "client/proto_json.h"
 #include "client/score_view.h"
-#include "client/utf8.h"
+#include "engine/mcq/lines.h"
+#include "engine/mcq/utf8.h"
 
 namespace switchyard::client {
 namespace {

@@ -4,8 +4,8 @@
 #include <optional>
 
 #include "absl/strings/str_format.h"
+#include "client/screen_text.h"
 #include "client/table.h"
-#include "client/utf8.h"
 
 namespace switchyard::client {
 namespace {

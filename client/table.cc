@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "client/utf8.h"
+#include "client/screen_text.h"
 
 namespace switchyard::client {
 namespace {

@@ -25,7 +25,11 @@ for name, line, expected in [
     ("engine/model/a.h", "#include <grpcpp/grpcpp.h>\n", "gRPC or protobuf header"),
     ("server/a.h", '#include "engine/runner/torch_model_runner.h"\n', "server may include only"),
     ("client/a.h", '#include "server/server.h"\n', "client must not include server"),
+    ("trainer/data/a.h", "#include <ATen/ATen.h>\n", "LibTorch header"),
+    ("trainer/run/a.h", "#include <grpcpp/grpcpp.h>\n", "gRPC or protobuf header"),
+    ("trainer/nn/a.h", '#include "trainer/run/loop.h"\n', "trainer/nn must not include trainer/run"),
+    ("trainer/main.cc", '#include "client/mcq.h"\n', "trainer must not include client"),
 ]:
     code, out = run({**clean, name: line})
     assert code == 1 and expected in out and f"{name}:1" in out, (name, code, out)
-print("5 wrong arrows found, a clean tree accepted")
+print("9 wrong arrows found, a clean tree accepted")

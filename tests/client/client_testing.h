@@ -1,10 +1,6 @@
-// What the client's tests share: a directory of their own, a terminal that writes into strings, a retry policy that does not wait.
+// What the client's tests share: a terminal that writes into strings, a retry policy that does not wait.
 #pragma once
 
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -13,34 +9,9 @@
 #include "client/retry.h"
 #include "client/terminal.h"
 #include "gtest/gtest.h"
+#include "tests/testing/files.h"
 
 namespace switchyard::client {
-
-// A new directory, removed with everything in it.
-class TempDir {
- public:
-  TempDir() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "switchyard-client-").string() + std::string(6, 'X');
-    path_ = mkdtemp(pattern.data());
-  }
-  ~TempDir() {
-    std::error_code error;
-    std::filesystem::remove_all(path_, error);
-  }
-  std::string File(const std::string& name) const { return (path_ / name).string(); }
-  std::string Write(const std::string& name, const std::string& content) const {
-    std::ofstream(File(name), std::ios::binary) << content;
-    return File(name);
-  }
-
- private:
-  std::filesystem::path path_;
-};
-
-inline std::string ReadFile(const std::string& path) {
-  std::ifstream stream(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
-}
 
 inline std::vector<std::string> Lines(const std::string& text) {
   std::vector<std::string> lines;
@@ -65,12 +36,5 @@ struct FakeWait {
     return policy;
   }
 };
-
-// The folder of shared real data, or "" when there is none.
-inline std::string SharedDirectory() {
-  const char* set = std::getenv("SWITCHYARD_SHARED");
-  const std::string path = set != nullptr ? set : "../shared";
-  return std::filesystem::is_directory(path) ? path : "";
-}
 
 }  // namespace switchyard::client

@@ -1,24 +1,24 @@
 // The readers of multiple-choice files and of prompt templates. The first byte chooses the format; what comes out of a reader must keep the
-// promises of client/mcq.h, and can be put into a prompt.
+// promises of engine/mcq/mcq.h, and can be put into a prompt.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>
 
-#include "client/mcq.h"
-#include "client/prompt_template.h"
-#include "client/utf8.h"
+#include "engine/mcq/mcq.h"
+#include "engine/mcq/prompt_template.h"
+#include "engine/mcq/utf8.h"
 
-using switchyard::client::McqFormat;
-using switchyard::client::McqQuestion;
+using switchyard::McqFormat;
+using switchyard::McqQuestion;
 
 namespace {
 
 void CheckPromises(const McqQuestion& question) {
-  if (question.options.size() < 2 || question.options.size() > switchyard::client::kMaxMcqOptions) std::abort();
+  if (question.options.size() < 2 || question.options.size() > switchyard::kMaxMcqOptions) std::abort();
   if (question.answer < 0 || question.answer >= static_cast<int>(question.options.size())) std::abort();
   if (question.id.empty() || question.line < 1) std::abort();
-  if (!switchyard::client::IsValidUtf8(switchyard::client::RenderPrompt(switchyard::client::PromptTemplates::Default().letter, question)))
+  if (!switchyard::IsValidUtf8(switchyard::RenderPrompt(switchyard::PromptTemplates::Default().letter, question)))
     std::abort();
 }
 
@@ -28,11 +28,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   const std::string_view text(reinterpret_cast<const char*>(data + 1), size - 1);
   if (data[0] == 't') {
-    const auto templates = switchyard::client::ParseTemplates(text, "fuzz.txt");
+    const auto templates = switchyard::ParseTemplates(text, "fuzz.txt");
     McqQuestion question;
     question.question = "Q?";
     question.options = {"a", "b"};
-    if (templates.ok()) switchyard::client::RenderPrompt(templates->letter, question);
+    if (templates.ok()) switchyard::RenderPrompt(templates->letter, question);
     return 0;
   }
   McqFormat format = McqFormat::kAuto;
@@ -55,7 +55,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     default:
       break;
   }
-  const auto set = switchyard::client::ParseMcq(text, format, "fuzz.csv");
+  const auto set = switchyard::ParseMcq(text, format, "fuzz.csv");
   if (!set.ok()) return 0;
   for (const McqQuestion& question : set->questions) CheckPromises(question);
   return 0;

@@ -18,7 +18,7 @@
 
 #include "engine/base/status.h"
 
-namespace switchyard::client {
+namespace switchyard {
 
 struct McqQuestion {
   std::string id;       // the file's own, else "<name>:<line>"
@@ -69,4 +69,4 @@ Status CheckQuestion(McqQuestion* question);
 // Adds the question when it is sound, a bad record otherwise. Fills file, line and, when it is empty, id.
 void AddQuestion(StatusOr<McqQuestion> question, const std::string& file, int64_t line, McqSet* set);
 
-}  // namespace switchyard::client
+}  // namespace switchyard

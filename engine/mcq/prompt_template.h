@@ -9,10 +9,10 @@
 #include <string>
 #include <string_view>
 
-#include "client/mcq.h"
 #include "engine/base/status.h"
+#include "engine/mcq/mcq.h"
 
-namespace switchyard::client {
+namespace switchyard {
 
 struct PromptTemplates {
   std::string letter;         // shows the options; the continuations are " A", " B", ...
@@ -34,4 +34,4 @@ StatusOr<PromptTemplates> ParseTemplates(std::string_view file_text, const std::
 // REQUIRES: a template out of ParseTemplates or Default().
 std::string RenderPrompt(std::string_view prompt_template, const McqQuestion& question);
 
-}  // namespace switchyard::client
+}  // namespace switchyard

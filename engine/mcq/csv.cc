@@ -1,6 +1,6 @@
-#include "client/csv.h"
+#include "engine/mcq/csv.h"
 
-namespace switchyard::client {
+namespace switchyard {
 
 void CsvReader::Advance() {
   if (text_[at_] == '\n') ++line_;
@@ -71,4 +71,4 @@ std::optional<CsvRecord> CsvReader::Next() {
   return record;
 }
 
-}  // namespace switchyard::client
+}  // namespace switchyard

@@ -1,32 +1,11 @@
-#include "client/utf8.h"
+#include "client/screen_text.h"
 
 #include <cstdint>
 
+#include "engine/mcq/utf8.h"
+
 namespace switchyard::client {
 namespace {
-
-struct CodePoint {
-  uint32_t value = 0;
-  size_t length = 1;
-  bool valid = false;
-};
-
-// REQUIRES: at < text.size()
-CodePoint Decode(std::string_view text, size_t at) {
-  const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
-  const uint8_t first = byte(at);
-  if (first < 0x80) return {first, 1, true};
-  const size_t length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
-  if (first < 0xC2 || first > 0xF4 || at + length > text.size()) return {};
-  uint32_t value = first & (0xFF >> (length + 1));
-  for (size_t i = 1; i < length; ++i) {
-    if ((byte(at + i) & 0xC0) != 0x80) return {};
-    value = (value << 6) | (byte(at + i) & 0x3F);
-  }
-  const uint32_t smallest = length == 2 ? 0x80 : length == 3 ? 0x800 : 0x10000;
-  if (value < smallest || value > 0x10FFFF || (value >= 0xD800 && value <= 0xDFFF)) return {};
-  return {value, length, true};
-}
 
 size_t Width(uint32_t c) {
   struct Range {
@@ -52,19 +31,10 @@ constexpr std::string_view kEllipsis = "\xE2\x80\xA6";
 
 }  // namespace
 
-bool IsValidUtf8(std::string_view text) {
-  for (size_t at = 0; at < text.size();) {
-    const CodePoint point = Decode(text, at);
-    if (!point.valid) return false;
-    at += point.length;
-  }
-  return true;
-}
-
 size_t DisplayWidth(std::string_view text) {
   size_t width = 0;
   for (size_t at = 0; at < text.size();) {
-    const CodePoint point = Decode(text, at);
+    const CodePoint point = DecodeCodePoint(text, at);
     width += point.valid ? Width(point.value) : 1;
     at += point.length;
   }
@@ -75,7 +45,7 @@ std::string Printable(std::string_view text) {
   std::string result;
   result.reserve(text.size());
   for (size_t at = 0; at < text.size();) {
-    const CodePoint point = Decode(text, at);
+    const CodePoint point = DecodeCodePoint(text, at);
     const bool stays = point.valid && (point.value == '\n' || point.value == '\t' || !IsControl(point.value));
     result += stays ? text.substr(at, point.length) : kReplacement;
     at += point.length;
@@ -88,7 +58,7 @@ std::string OneLine(std::string_view text, size_t columns) {
   size_t width = 0;
   size_t cut = 0;  // where the text must end for the ellipsis to fit
   for (size_t at = 0; at < text.size();) {
-    const CodePoint point = Decode(text, at);
+    const CodePoint point = DecodeCodePoint(text, at);
     std::string_view piece = text.substr(at, point.length);
     if (point.valid && point.value == '\n') {
       piece = "\\n";

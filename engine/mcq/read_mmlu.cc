@@ -1,10 +1,10 @@
 // MMLU: CSV of question, A, B, C, D, answer. The original has no heading and letters; exports of the Hugging Face form have both a heading
 // and numbers from 0.
-#include "client/csv.h"
-#include "client/lines.h"
-#include "client/mcq.h"
+#include "engine/mcq/csv.h"
+#include "engine/mcq/lines.h"
+#include "engine/mcq/mcq.h"
 
-namespace switchyard::client {
+namespace switchyard {
 namespace {
 
 constexpr size_t kFields = 6;
@@ -43,4 +43,4 @@ Status ParseMmlu(std::string_view text, const std::string& file, McqSet* set) {
   return OkStatus();
 }
 
-}  // namespace switchyard::client
+}  // namespace switchyard

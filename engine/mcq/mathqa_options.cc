@@ -1,8 +1,8 @@
-#include "client/mathqa_options.h"
+#include "engine/mcq/mathqa_options.h"
 
-#include "client/lines.h"
+#include "engine/mcq/lines.h"
 
-namespace switchyard::client {
+namespace switchyard {
 namespace {
 
 constexpr int kMaxOptions = 26;
@@ -95,4 +95,4 @@ StatusOr<std::vector<std::string>> ParseMathQaOptions(std::string_view text) {
   return !text.empty() && text.front() == '[' ? ParseList(text) : ParseRunning(text);
 }
 
-}  // namespace switchyard::client
+}  // namespace switchyard

@@ -1,13 +1,13 @@
-#include "client/mcq.h"
+#include "engine/mcq/mcq.h"
 
 #include <algorithm>
 #include <filesystem>
 
-#include "client/json_record.h"
-#include "client/lines.h"
-#include "client/utf8.h"
+#include "engine/mcq/json_record.h"
+#include "engine/mcq/lines.h"
+#include "engine/mcq/utf8.h"
 
-namespace switchyard::client {
+namespace switchyard {
 namespace {
 
 struct FormatName {
@@ -16,6 +16,8 @@ struct FormatName {
 };
 constexpr FormatName kNames[] = {{McqFormat::kAuto, "auto"},     {McqFormat::kMedMcqa, "medmcqa"}, {McqFormat::kCaseHold, "casehold"},
                                  {McqFormat::kMathQa, "mathqa"}, {McqFormat::kMmlu, "mmlu"},       {McqFormat::kJsonl, "jsonl"}};
+
+constexpr std::string_view kNameOne = "name one of medmcqa, casehold, mathqa, mmlu and jsonl";
 
 // By the keys of the first record that is a JSON object.
 McqFormat FormatOfRecord(const nlohmann::json& record) {
@@ -30,7 +32,7 @@ StatusOr<McqFormat> DetectFormat(std::string_view text, const std::string& file)
   if (!body.empty() && body.front() == '[') return McqFormat::kMathQa;
   if (body.empty() || body.front() != '{') {
     if (std::filesystem::path(file).extension() == ".csv") return McqFormat::kMmlu;
-    return InvalidArgument("%s: the format cannot be told from the content; name it with --format", file);
+    return InvalidArgument("%s: the format cannot be told from the content; %s", file, kNameOne);
   }
   McqFormat format = McqFormat::kAuto;
   int looked_at = 0;
@@ -39,7 +41,7 @@ StatusOr<McqFormat> DetectFormat(std::string_view text, const std::string& file)
     return format == McqFormat::kAuto && ++looked_at < 20;
   });
   if (format != McqFormat::kAuto) return format;
-  return InvalidArgument("%s: JSON lines, but with the keys of no known format; name it with --format", file);
+  return InvalidArgument("%s: JSON lines, but with the keys of no known format; %s", file, kNameOne);
 }
 
 std::vector<std::string> ExpandDirectories(const std::vector<std::string>& paths) {
@@ -74,7 +76,7 @@ StatusOr<McqFormat> ParseMcqFormat(std::string_view name) {
   for (const FormatName& entry : kNames) {
     if (entry.name == name) return entry.format;
   }
-  return InvalidArgument("--format: expected auto, medmcqa, casehold, mathqa, mmlu or jsonl, found \"%s\"", name);
+  return InvalidArgument("format: expected auto, medmcqa, casehold, mathqa, mmlu or jsonl, found \"%s\"", name);
 }
 
 Status CheckQuestion(McqQuestion* question) {
@@ -144,7 +146,7 @@ StatusOr<McqSet> ParseMcq(std::string_view text, McqFormat format, const std::st
 StatusOr<McqSet> ReadMcqFiles(const std::vector<std::string>& paths, McqFormat format) {
   McqSet all;
   const std::vector<std::string> files = ExpandDirectories(paths);
-  if (files.empty()) return NotFound("no .csv, .json or .jsonl file in what --mcq names");
+  if (files.empty()) return NotFound("no .csv, .json or .jsonl file in what was named");
   for (const std::string& file : files) {
     ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(file, kMaxMcqFileBytes));
     ASSIGN_OR_RETURN(McqSet set, ParseMcq(text, format, file));
@@ -155,4 +157,4 @@ StatusOr<McqSet> ReadMcqFiles(const std::vector<std::string>& paths, McqFormat f
   return all;
 }
 
-}  // namespace switchyard::client
+}  // namespace switchyard

@@ -1,12 +1,12 @@
-#include "client/prompt_template.h"
+#include "engine/mcq/prompt_template.h"
 
 #include <optional>
 #include <set>
 #include <vector>
 
-#include "client/utf8.h"
+#include "engine/mcq/utf8.h"
 
-namespace switchyard::client {
+namespace switchyard {
 namespace {
 
 constexpr std::string_view kPlaceholders[] = {"question", "options", "letters", "context"};
@@ -152,4 +152,4 @@ std::string RenderPrompt(std::string_view prompt_template, const McqQuestion& qu
   return prompt;
 }
 
-}  // namespace switchyard::client
+}  // namespace switchyard

@@ -1,8 +1,8 @@
 // Our own JSON lines: {"id", "question", "options", "answer", "context"}; other keys are left alone.
-#include "client/json_record.h"
-#include "client/mcq.h"
+#include "engine/mcq/json_record.h"
+#include "engine/mcq/mcq.h"
 
-namespace switchyard::client {
+namespace switchyard {
 namespace {
 
 // A list, or an object with the keys A, B, C and so on.
@@ -55,4 +55,4 @@ Status ParseOwnJsonl(std::string_view text, const std::string& file, McqSet* set
   return OkStatus();
 }
 
-}  // namespace switchyard::client
+}  // namespace switchyard

@@ -1,4 +1,4 @@
-// The little of Unicode a terminal client needs: is it UTF-8, how wide is it on a screen, and may it be printed.
+// The little of Unicode a terminal needs: how wide a text is on a screen, and whether it may be printed.
 #pragma once
 
 #include <cstddef>
@@ -6,9 +6,6 @@
 #include <string_view>
 
 namespace switchyard::client {
-
-// Strict: no overlong forms, no surrogates, nothing above U+10FFFF.
-bool IsValidUtf8(std::string_view text);
 
 // Columns on a terminal: 2 for East Asian wide characters and emoji, 0 for combining marks, 1 for the rest. Broken bytes count 1.
 size_t DisplayWidth(std::string_view text);

@@ -1,16 +1,16 @@
-// UTF-8, lines, CSV, and the one-line forms of foreign text.
+// UTF-8, lines and CSV.
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "client/csv.h"
-#include "client/lines.h"
-#include "client/utf8.h"
+#include "engine/mcq/csv.h"
+#include "engine/mcq/lines.h"
+#include "engine/mcq/utf8.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/client/client_testing.h"
+#include "tests/testing/files.h"
 
-namespace switchyard::client {
+namespace switchyard {
 namespace {
 
 using ::testing::ElementsAre;
@@ -24,28 +24,6 @@ TEST(Utf8, AcceptsWholeCharactersAndRefusesTheRest) {
   EXPECT_FALSE(IsValidUtf8("\xED\xA0\x80"));      // surrogate
   EXPECT_FALSE(IsValidUtf8("\xF4\x90\x80\x80"));  // above U+10FFFF
   EXPECT_FALSE(IsValidUtf8("\x80"));
-}
-
-TEST(Utf8, WidthCountsColumnsOfTheScreen) {
-  EXPECT_EQ(DisplayWidth("abc"), 3u);
-  EXPECT_EQ(DisplayWidth("naïve"), 5u);
-  EXPECT_EQ(DisplayWidth("世界"), 4u);
-  EXPECT_EQ(DisplayWidth("e\xCC\x81"), 1u);  // combining acute
-}
-
-TEST(Utf8, EscapeSequencesFromElsewhereCannotReachTheTerminal) {
-  EXPECT_EQ(Printable("a\x1b[31mb\nc\td"), "a\xEF\xBF\xBD[31mb\nc\td");
-  EXPECT_EQ(Printable("\xC2\x9B"
-                      "2J"),
-            "\xEF\xBF\xBD"
-            "2J");  // the one-character CSI
-  EXPECT_EQ(OneLine("a\nb\tc\rd"), "a\\nb\\tc\\rd");
-}
-
-TEST(Utf8, ACutLineEndsInAnEllipsisAndFits) {
-  EXPECT_EQ(OneLine("abcdef", 6), "abcdef");
-  EXPECT_EQ(OneLine("abcdefg", 6), "abcde…");
-  EXPECT_EQ(OneLine("世界世界", 5), "世界…");
 }
 
 TEST(LineReaderTest, KeepsNumbersAndTellsATornLastLine) {
@@ -122,4 +100,4 @@ TEST(Csv, AFieldAfterTheLastCommaIsEmptyNotMissing) {
 }
 
 }  // namespace
-}  // namespace switchyard::client
+}  // namespace switchyard

@@ -1,11 +1,11 @@
-#include "client/lines.h"
+#include "engine/mcq/lines.h"
 
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <limits>
 
-namespace switchyard::client {
+namespace switchyard {
 namespace {
 
 constexpr std::string_view kBlanks = " \t\r\n";
@@ -76,4 +76,4 @@ std::string_view Trim(std::string_view text) {
   return text.substr(first, text.find_last_not_of(kBlanks) - first + 1);
 }
 
-}  // namespace switchyard::client
+}  // namespace switchyard

@@ -1,10 +1,10 @@
-#include "client/json_record.h"
+#include "engine/mcq/json_record.h"
 
 #include <limits>
 
-#include "client/lines.h"
+#include "engine/mcq/lines.h"
 
-namespace switchyard::client {
+namespace switchyard {
 
 StatusOr<nlohmann::json> ParseJsonObject(std::string_view text) {
   try {
@@ -63,4 +63,4 @@ StatusOr<std::string> OptionalTextField(const nlohmann::json& record, const char
   return StringField(record, key);
 }
 
-}  // namespace switchyard::client
+}  // namespace switchyard

@@ -10,7 +10,7 @@
 
 #include "engine/base/status.h"
 
-namespace switchyard::client {
+namespace switchyard {
 
 struct Line {
   std::string text;       // without its line break (\n or \r\n)
@@ -46,4 +46,4 @@ bool IsBlank(std::string_view text);
 // Without blanks, tabs and line breaks at both ends.
 std::string_view Trim(std::string_view text);
 
-}  // namespace switchyard::client
+}  // namespace switchyard

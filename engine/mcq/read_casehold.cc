@@ -1,10 +1,10 @@
 // CaseHOLD, in the two forms LexGLUE's authors publish: {context, endings, label}, and the templated {input_text, choices, answer}.
 #include <algorithm>
 
-#include "client/json_record.h"
-#include "client/mcq.h"
+#include "engine/mcq/json_record.h"
+#include "engine/mcq/mcq.h"
 
-namespace switchyard::client {
+namespace switchyard {
 namespace {
 
 constexpr std::string_view kHead = "US court opinion:\n\"";
@@ -58,4 +58,4 @@ Status ParseCaseHold(std::string_view text, const std::string& file, McqSet* set
   return OkStatus();
 }
 
-}  // namespace switchyard::client
+}  // namespace switchyard

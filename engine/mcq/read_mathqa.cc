@@ -1,9 +1,9 @@
 // MathQA: one JSON array of {"Problem", "options", "correct", ...}.
-#include "client/json_record.h"
-#include "client/mathqa_options.h"
-#include "client/mcq.h"
+#include "engine/mcq/json_record.h"
+#include "engine/mcq/mathqa_options.h"
+#include "engine/mcq/mcq.h"
 
-namespace switchyard::client {
+namespace switchyard {
 namespace {
 
 StatusOr<McqQuestion> ReadRecord(const nlohmann::json& json) {
@@ -35,4 +35,4 @@ Status ParseMathQa(std::string_view text, const std::string& file, McqSet* set) 
   return OkStatus();
 }
 
-}  // namespace switchyard::client
+}  // namespace switchyard

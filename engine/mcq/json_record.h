@@ -10,7 +10,7 @@
 #include "engine/base/status.h"
 #include "nlohmann/json.hpp"
 
-namespace switchyard::client {
+namespace switchyard {
 
 // INVALID_ARGUMENT with the place when it is not JSON, or not an object.
 StatusOr<nlohmann::json> ParseJsonObject(std::string_view text);
@@ -25,4 +25,4 @@ StatusOr<std::vector<std::string>> StringListField(const nlohmann::json& record,
 // "" when the key is missing or null; numbers are taken as they are written (ids often are).
 StatusOr<std::string> OptionalTextField(const nlohmann::json& record, const char* key);
 
-}  // namespace switchyard::client
+}  // namespace switchyard

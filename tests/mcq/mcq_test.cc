@@ -1,14 +1,14 @@
 // The formats of multiple-choice files, on samples written here in the shape of the originals.
-#include "client/mcq.h"
+#include "engine/mcq/mcq.h"
 
 #include <string>
 
-#include "client/mathqa_options.h"
+#include "engine/mcq/mathqa_options.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/client/client_testing.h"
+#include "tests/testing/files.h"
 
-namespace switchyard::client {
+namespace switchyard {
 namespace {
 
 using ::testing::ElementsAre;
@@ -213,9 +213,9 @@ TEST(OwnJsonl, NamesWhatIsWrong) {
 }
 
 TEST(Detection, SaysWhenItCannotTell) {
-  EXPECT_THAT(Error("hello"), HasSubstr("name it with --format"));
+  EXPECT_THAT(Error("hello"), HasSubstr("the format cannot be told"));
   EXPECT_THAT(Error("{\"a\":1}"), HasSubstr("keys of no known format"));
-  EXPECT_THAT(Error("", McqFormat::kAuto, "x.jsonl"), HasSubstr("--format"));
+  EXPECT_THAT(Error("", McqFormat::kAuto, "x.jsonl"), HasSubstr("the format cannot be told"));
   EXPECT_FALSE(ParseMcqFormat("medqa").ok());
 }
 
@@ -280,4 +280,4 @@ TEST(SharedAnswers, MedMcqaBalanceIsTheOneItsSourceStates) {
 }
 
 }  // namespace
-}  // namespace switchyard::client
+}  // namespace switchyard

@@ -9,7 +9,7 @@
 
 #include "engine/base/status.h"
 
-namespace switchyard::client {
+namespace switchyard {
 
 struct CsvRecord {
   int64_t line = 0;  // where it begins, from 1
@@ -38,4 +38,4 @@ class CsvReader {
   int64_t line_ = 1;
 };
 
-}  // namespace switchyard::client
+}  // namespace switchyard

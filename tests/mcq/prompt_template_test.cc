@@ -1,11 +1,11 @@
-#include "client/prompt_template.h"
+#include "engine/mcq/prompt_template.h"
 
 #include <string>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-namespace switchyard::client {
+namespace switchyard {
 namespace {
 
 McqQuestion Question(const std::string& context = "") {
@@ -55,4 +55,4 @@ TEST(PromptTemplate, MistakesAreNamed) {
 }
 
 }  // namespace
-}  // namespace switchyard::client
+}  // namespace switchyard

@@ -1,8 +1,8 @@
 // MedMCQA: {"question", "opa", "opb", "opc", "opd", "cop", "id", ...}, one record a line.
-#include "client/json_record.h"
-#include "client/mcq.h"
+#include "engine/mcq/json_record.h"
+#include "engine/mcq/mcq.h"
 
-namespace switchyard::client {
+namespace switchyard {
 namespace {
 
 // The number of the right option as the file has it; from which number it counts is only known at the end of the file.
@@ -49,4 +49,4 @@ Status ParseMedMcqa(std::string_view text, const std::string& file, McqSet* set)
   return OkStatus();
 }
 
-}  // namespace switchyard::client
+}  // namespace switchyard
