@@ -23,6 +23,13 @@ class Linear {
   // kFast only, without allocation: y [T, out] f32 with row stride y_stride elements; adds to y when accumulate.
   void ForwardInto(const float* x, int64_t rows, int64_t x_stride, float* y, int64_t y_stride, bool accumulate) const;
 
+  // Reference only: [out, in], and [out] or undefined.
+  const at::Tensor& weight() const { return weight_; }
+  const at::Tensor& bias() const { return bias_; }
+  // The same with x as kernels::PackRows lays it out for weight_type().
+  void ForwardPacked(const void* x, int64_t rows, float* y, int64_t y_stride) const;
+  kernels::WeightType weight_type() const { return packed_->type(); }  // kFast only
+
   int64_t in_features() const { return in_; }
   int64_t out_features() const { return out_; }
   int64_t bytes() const;

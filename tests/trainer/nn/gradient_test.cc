@@ -1,0 +1,206 @@
+// The hand-written passes against LibTorch's autograd over the formulas, on random models.
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/trainer/nn/nn_fixture.h"
+
+namespace switchyard::trainer {
+namespace {
+
+struct Case {
+  std::string name, architecture = "llama";
+  std::string router;  // kind, "" for fixed routes
+  int32_t top_k = 1;
+  std::string gate = "ste";
+  double balance = 0, z_loss = 0, jitter = 0, dropout = 0;
+  bool experts = false, attention = false, recompute = false;
+};
+
+void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
+
+class GradientTest : public ::testing::TestWithParam<Case> {
+ protected:
+  // Forced routes mix experts, base and zero within and across sequences.
+  static RoutePlan Fixed(const PackedBatch& batch) {
+    RoutePlan plan;
+    for (size_t row = 0; row < batch.tokens.size(); ++row) plan.forced.push_back(static_cast<int32_t>(row % 4) - 1);
+    return plan;
+  }
+
+  std::unique_ptr<RouterModule> MakeRouter(const World& world) const {
+    const Case& c = GetParam();
+    if (c.router.empty()) return nullptr;
+    RouterOptions options;
+    options.kind = c.router;
+    options.top_k = c.top_k;
+    options.gate = c.gate;
+    options.balance = c.balance;
+    options.z_loss = c.z_loss;
+    options.jitter = c.jitter;
+    options.dropout = c.dropout;
+    options.compute = world.compute().dtype;
+    auto router = NewRouter(options, world.base().config.num_layers, world.base().config.hidden_size, 3, 17);
+    EXPECT_TRUE(router.ok()) << router.status();
+    // Decided enough that no selection hangs on rounding.
+    for (Parameter& parameter : (*router)->Parameters()) parameter.value.detach().mul_(3.0);
+    return *std::move(router);
+  }
+
+  struct Outcome {
+    PassResult result;
+    std::vector<Parameter> parameters;
+  };
+  Outcome Run(World& world, bool fast) const {
+    const ModelOptions options{GetParam().attention, GetParam().recompute};
+    const auto model = fast ? MakeFastModel(world.compute(), world.base(), world.experts(), options)
+                            : MakeReferenceModel(world.compute(), world.base(), world.experts(), options);
+    const auto router = MakeRouter(world);
+    const PackedBatch batch = world.Batch();
+    RoutePlan plan;
+    plan.router = router.get();
+    if (router == nullptr) plan = Fixed(batch);
+    TrainPass pass;
+    pass.loss_scale = 1.0 / static_cast<double>(batch.targets.size());
+    pass.seed = 5;
+    auto result = model->ForwardBackward(batch, plan, pass);
+    EXPECT_TRUE(result.ok()) << result.status();
+    Outcome outcome;
+    if (result.ok()) outcome.result = *result;
+    for (const LoraExpert& expert : world.experts()) {
+      for (Parameter& p : expert.Parameters()) outcome.parameters.push_back(p);
+    }
+    if (router != nullptr) {
+      for (Parameter& p : router->Parameters()) outcome.parameters.push_back(p);
+    }
+    for (Parameter& p : model->Parameters()) outcome.parameters.push_back(p);
+    return outcome;
+  }
+};
+
+TEST_P(GradientTest, EqualsAutograd) {
+  World fast_world(GetParam().architecture, at::kFloat, GetParam().experts), slow_world(GetParam().architecture, at::kFloat, GetParam().experts);
+  const Outcome fast = Run(fast_world, true), slow = Run(slow_world, false);
+  EXPECT_NEAR(fast.result.loss, slow.result.loss, 1e-4 * slow.result.loss);
+  EXPECT_EQ(fast.result.targets, slow.result.targets);
+  EXPECT_EQ(fast.result.correct, slow.result.correct);
+  EXPECT_NEAR(fast.result.router_loss, slow.result.router_loss, 1e-5);
+  EXPECT_EQ(fast.result.expert_rows, slow.result.expert_rows);
+  ASSERT_EQ(fast.parameters.size(), slow.parameters.size());
+  ASSERT_FALSE(fast.parameters.empty());
+  double largest = 0;
+  for (const Parameter& p : slow.parameters) largest = std::max(largest, p.grad.abs().max().item<double>());
+  ASSERT_GT(largest, 0);
+  for (size_t i = 0; i < fast.parameters.size(); ++i) {
+    ASSERT_EQ(fast.parameters[i].name, slow.parameters[i].name);
+    const double off = (fast.parameters[i].grad - slow.parameters[i].grad).abs().max().item<double>();
+    EXPECT_LT(off, 2e-4 * std::max(slow.parameters[i].grad.abs().max().item<double>(), 1e-2 * largest)) << fast.parameters[i].name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, GradientTest,
+    ::testing::Values(Case{.name = "ExpertsLlama", .experts = true}, Case{.name = "ExpertsQwen2", .architecture = "qwen2", .experts = true},
+                      Case{.name = "ExpertsQwen3", .architecture = "qwen3", .experts = true},
+                      Case{.name = "ExpertsRecompute", .experts = true, .recompute = true},
+                      Case{.name = "RouterTopOneSte", .router = "dense2moe_mlp", .balance = 0.1, .z_loss = 0.01},
+                      Case{.name = "RouterTopOneSteRecompute", .router = "dense2moe_mlp", .balance = 0.1, .recompute = true},
+                      Case{.name = "RouterTopTwo", .architecture = "qwen3", .router = "dense2moe_mlp", .top_k = 2, .gate = "renorm", .balance = 0.1},
+                      Case{.name = "LinearSwitch", .router = "linear", .gate = "raw", .balance = 0.1, .z_loss = 0.01},
+                      Case{.name = "LinearTopTwoRaw", .architecture = "qwen2", .router = "linear", .top_k = 2, .gate = "raw"},
+                      Case{.name = "JitterAndDropout", .router = "dense2moe_mlp", .jitter = 0.1, .dropout = 0.2},
+                      Case{.name = "JitterAndDropoutRecompute", .router = "dense2moe_mlp", .jitter = 0.1, .dropout = 0.2, .recompute = true},
+                      Case{.name = "Joint", .router = "dense2moe_mlp", .top_k = 2, .gate = "renorm", .experts = true},
+                      Case{.name = "JointSteAttention", .router = "linear", .experts = true, .attention = true},
+                      Case{.name = "AttentionQwen3", .architecture = "qwen3", .experts = true, .attention = true, .recompute = true},
+                      Case{.name = "AttentionQwen2", .architecture = "qwen2", .attention = true}),
+    [](const auto& info) { return info.param.name; });
+
+// methods.md 1.7, item 5: p = (1/3, 1/3, 1/3) and <g, delta> = (1, 2, -1).
+TEST(StraightThroughTest, GradientOfTheLogits) {
+  RouterOptions options;
+  options.kind = "linear";
+  options.compute = at::kFloat;
+  auto router = NewRouter(options, 1, 1, 3, 1);
+  ASSERT_TRUE(router.ok()) << router.status();
+  for (Parameter& p : (*router)->Parameters()) p.value.detach().zero_();
+  const auto out = (*router)->Forward(0, at::ones({1, 1}), nullptr);
+  ASSERT_TRUE(out.ok()) << out.status();
+  EXPECT_TRUE(out->dense_gradient);
+  EXPECT_TRUE(at::equal(out->gates.detach(), at::tensor({1.0f, 0.0f, 0.0f}).view({1, 3})));
+  out->gates.backward(at::tensor({1.0f, 2.0f, -1.0f}).view({1, 3}));
+  const at::Tensor grad = (*router)->Parameters()[0].value.grad().flatten();
+  EXPECT_TRUE(at::allclose(grad, at::tensor({0.1111111f, 0.4444444f, -0.5555556f}), 0, 1e-6)) << grad;
+}
+
+TEST(RouterOptionsTest, RefusesWhatCannotLearn) {
+  RouterOptions options;
+  options.gate = "renorm";
+  EXPECT_EQ(NewRouter(options, 1, 8, 3, 1).status().code(), absl::StatusCode::kInvalidArgument);
+  options = {.top_k = 2, .gate = "ste"};
+  EXPECT_EQ(NewRouter(options, 1, 8, 3, 1).status().code(), absl::StatusCode::kInvalidArgument);
+  options = {.top_k = 4, .gate = "raw"};
+  EXPECT_EQ(NewRouter(options, 1, 8, 3, 1).status().code(), absl::StatusCode::kInvalidArgument);
+  options = {.kind = "psychic"};
+  EXPECT_THAT(std::string(Message(NewRouter(options, 1, 8, 3, 1).status())), ::testing::HasSubstr("psychic"));
+}
+
+// Rounding to bf16 is noise of 2^-8 a product: the direction of a step stays.
+TEST(FastModelTest, Bf16GradientsPointTheSameWay) {
+  World exact("llama", at::kFloat, true), rounded("llama", at::kBFloat16, true);
+  std::vector<std::vector<Parameter>> grads;
+  for (World* world : {&exact, &rounded}) {
+    const auto model = MakeFastModel(world->compute(), world->base(), world->experts(), {});
+    const PackedBatch batch = world->Batch();
+    RoutePlan plan;
+    plan.forced.assign(batch.tokens.size(), 0);
+    ASSERT_TRUE(model->ForwardBackward(batch, plan, {}).ok());
+    grads.push_back(world->experts()[0].Parameters());
+  }
+  for (size_t i = 0; i < grads[0].size(); ++i) {
+    const at::Tensor a = grads[0][i].grad.flatten(), b = grads[1][i].grad.flatten();
+    EXPECT_GT(at::dot(a, b).item<double>() / (a.norm() * b.norm()).item<double>(), 0.99) << grads[0][i].name;
+  }
+}
+
+TEST(FastModelTest, DropoutIsDrawnAlikeWhenALayerIsRecomputed) {
+  World first("llama", at::kFloat, true), second("llama", at::kFloat, true);
+  std::vector<std::vector<Parameter>> grads;
+  for (const auto& [world, recompute] : {std::pair{&first, false}, std::pair{&second, true}}) {
+    const auto model = MakeFastModel(world->compute(), world->base(), world->experts(), {false, recompute});
+    const PackedBatch batch = world->Batch();
+    RoutePlan plan;
+    plan.forced.assign(batch.tokens.size(), 1);
+    TrainPass pass;
+    pass.lora_dropout = 0.3;
+    pass.seed = 3;
+    ASSERT_TRUE(model->ForwardBackward(batch, plan, pass).ok());
+    grads.push_back(world->experts()[1].Parameters());
+  }
+  for (size_t i = 0; i < grads[0].size(); ++i) {
+    EXPECT_TRUE(at::equal(grads[0][i].grad, grads[1][i].grad)) << grads[0][i].name;
+    EXPECT_GT(grads[0][i].grad.abs().max().item<double>(), 0);
+  }
+}
+
+TEST(FastModelTest, EvaluationEqualsTheReference) {
+  World fast_world("qwen3", at::kFloat, false), slow_world("qwen3", at::kFloat, false);
+  const PackedBatch batch = fast_world.Batch();
+  RouterOptions options{.top_k = 2, .gate = "renorm", .compute = at::kFloat};
+  const auto router = NewRouter(options, fast_world.base().config.num_layers, fast_world.base().config.hidden_size, 3, 17);
+  ASSERT_TRUE(router.ok());
+  RoutePlan plan;
+  plan.router = router->get();
+  EvaluationDetail fast, slow;
+  const auto a = MakeFastModel(fast_world.compute(), fast_world.base(), fast_world.experts(), {})->Evaluate(batch, plan, &fast);
+  const auto b = MakeReferenceModel(slow_world.compute(), slow_world.base(), slow_world.experts(), {})->Evaluate(batch, plan, &slow);
+  ASSERT_TRUE(a.ok() && b.ok());
+  EXPECT_NEAR(a->loss, b->loss, 1e-4 * b->loss);
+  ASSERT_EQ(fast.log_probs.size(), batch.targets.size());
+  for (size_t i = 0; i < fast.log_probs.size(); ++i) EXPECT_NEAR(fast.log_probs[i], slow.log_probs[i], 1e-3);
+  ASSERT_EQ(fast.routes.size(), slow.routes.size());
+  for (size_t l = 0; l < fast.routes.size(); ++l) EXPECT_EQ(fast.routes[l].experts, slow.routes[l].experts);
+}
+
+}  // namespace
+}  // namespace switchyard::trainer

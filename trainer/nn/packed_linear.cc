@@ -1,0 +1,33 @@
+#include "trainer/nn/packed_linear.h"
+
+#include <ATen/ATen.h>
+
+namespace switchyard::trainer {
+
+namespace {
+
+std::unique_ptr<kernels::PackedMatrix> Pack(const at::Tensor& weight, at::ScalarType dtype) {
+  const at::Tensor w = weight.detach().to(dtype).contiguous();
+  if (dtype == at::kBFloat16) {
+    return kernels::PackedMatrix::PackBF16(static_cast<const kernels::bf16*>(w.const_data_ptr()), w.size(0), w.size(1), w.size(1));
+  }
+  return kernels::PackedMatrix::PackF32(w.const_data_ptr<float>(), w.size(0), w.size(1), w.size(1));
+}
+
+}  // namespace
+
+PackedLinear::PackedLinear(const TrainCompute& compute, const at::Tensor& weight, const at::Tensor& bias)
+    : compute_(&compute), forward_(Pack(weight, compute.dtype)), backward_(Pack(weight.detach().t(), compute.dtype)) {
+  if (bias.defined()) bias_ = bias.detach().to(at::kFloat).contiguous();
+}
+
+void PackedLinear::Forward(const float* x, int64_t rows, float* y, bool accumulate) const {
+  const float* bias = bias_.defined() ? bias_.const_data_ptr<float>() : nullptr;
+  kernels::Gemm(*compute_->pool, x, rows, in_features(), *forward_, bias, y, out_features(), accumulate);
+}
+
+void PackedLinear::Backward(const float* dy, int64_t rows, float* dx, bool accumulate) const {
+  kernels::Gemm(*compute_->pool, dy, rows, out_features(), *backward_, nullptr, dx, in_features(), accumulate);
+}
+
+}  // namespace switchyard::trainer

@@ -1,0 +1,143 @@
+#include "trainer/nn/router_module.h"
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+
+#include <cmath>
+#include <utility>
+
+#include "engine/routing/selection.h"
+#include "engine/tensor/compute.h"
+
+namespace switchyard::trainer {
+
+namespace {
+
+WeightMode ModeOf(const std::string& gate) { return gate == "raw" ? WeightMode::kRaw : gate == "one" ? WeightMode::kOne : WeightMode::kRenorm; }
+
+// The selection as a [T, E] mask of ones.
+at::Tensor MaskOf(const LayerRoutes& routes, int64_t experts) {
+  at::Tensor mask = at::zeros({routes.rows, experts}, at::kFloat);
+  float* m = mask.mutable_data_ptr<float>();
+  for (int64_t i = 0; i < routes.rows * routes.k; ++i) {
+    if (routes.experts[i] != LayerRoutes::kUnused) m[i / routes.k * experts + routes.experts[i]] = 1.0f;
+  }
+  return mask;
+}
+
+Status CheckOptions(const RouterOptions& options, int32_t experts) {
+  if (options.kind != "dense2moe_mlp" && options.kind != "linear") {
+    return InvalidArgument("router kind: expected dense2moe_mlp or linear, found %s", options.kind);
+  }
+  if (options.gate != "ste" && options.gate != "renorm" && options.gate != "raw") {
+    return InvalidArgument("router gate: expected ste, renorm or raw, found %s", options.gate);
+  }
+  if (options.top_k < 1 || options.top_k > experts) return InvalidArgument("router top_k: expected 1 to %d (the experts), found %d", experts, options.top_k);
+  if (options.gate == "ste" && options.top_k != 1) {
+    return InvalidArgument("router gate ste is for top_k 1, found top_k %d: use renorm or raw", options.top_k);
+  }
+  // Divided by itself a single probability is 1 whatever the router says: it would learn nothing.
+  if (options.gate == "renorm" && options.top_k == 1) return InvalidArgument("router gate renorm with top_k 1 has no gradient: use ste or raw");
+  return OkStatus();
+}
+
+std::vector<Parameter> LinearParameters(const std::string& name, int64_t in, int64_t out, at::Generator& generator) {
+  const double bound = 1.0 / std::sqrt(static_cast<double>(in));
+  return {MakeParameter(name + ".weight", at::empty({out, in}, at::kFloat).uniform_(-bound, bound, generator), true),
+          MakeParameter(name + ".bias", at::empty({out}, at::kFloat).uniform_(-bound, bound, generator), false)};
+}
+
+std::unique_ptr<RouterModule> Make(const RouterOptions& options, std::vector<std::vector<Parameter>> layers) {
+  for (std::vector<Parameter>& layer : layers) {
+    for (Parameter& parameter : layer) parameter.value.requires_grad_(true);
+  }
+  return options.kind == "linear" ? MakeLinear(options, std::move(layers)) : MakeDense2MoeMlp(options, std::move(layers));
+}
+
+}  // namespace
+
+std::vector<Parameter> RouterModule::Parameters() const {
+  std::vector<Parameter> all;
+  for (int32_t l = 0; l < num_layers_; ++l) {
+    for (Parameter& parameter : LayerParameters(l)) all.push_back(std::move(parameter));
+  }
+  return all;
+}
+
+StatusOr<RouterOutput> RouterModule::Forward(int32_t layer, const at::Tensor& x, at::Generator* generator) const {
+  at::Tensor input = x;
+  if (generator != nullptr && options_.jitter > 0) {
+    input = x * at::empty_like(x).uniform_(1.0 - options_.jitter, 1.0 + options_.jitter, *generator);
+  }
+  const at::Tensor logits = Logits(layer, input, generator);
+  const at::Tensor p = at::softmax(logits, -1);
+  RouterOutput out;
+  out.probabilities = p.detach();
+  const int64_t rows = x.size(0), experts = num_experts_;
+  const SelectionRule rule{options_.top_k, ModeOf(options_.gate), false};
+  out.routes.Resize(rows, options_.top_k);
+  const at::Tensor plain = logits.detach().contiguous();
+  const float* next = plain.const_data_ptr<float>();
+  for (int64_t row = 0; row < rows; ++row, next += experts) {
+    const Status selected = SelectRow({next, static_cast<size_t>(experts)}, rule, {}, row, &out.routes);
+    if (!selected.ok()) return Annotate(selected, absl::StrFormat("router of layer %d, row %d", layer, row));
+  }
+  const at::Tensor mask = MaskOf(out.routes, experts);
+  at::Tensor weights;  // what the balance loss calls the router's share
+  if (options_.gate == "ste") {
+    out.gates = mask + (p - p.detach());
+    out.dense_gradient = true;
+    weights = p;
+  } else if (options_.gate == "renorm") {
+    const at::Tensor selected = p * mask;
+    out.gates = weights = selected / selected.sum(-1, /*keepdim=*/true).clamp_min(1e-8);
+  } else {
+    out.gates = p * mask;
+    weights = p;
+  }
+  if (options_.balance > 0) out.loss = options_.balance * static_cast<double>(experts) * (mask.mean(0) * weights.mean(0)).sum();
+  if (options_.z_loss > 0) {
+    const at::Tensor z = options_.z_loss * at::logsumexp(logits, -1).square().mean();
+    out.loss = out.loss.defined() ? out.loss + z : z;
+  }
+  return out;
+}
+
+StatusOr<std::unique_ptr<RouterModule>> NewRouter(const RouterOptions& options, int32_t layers, int32_t hidden, int32_t experts, uint64_t seed) {
+  RETURN_IF_ERROR(CheckOptions(options, experts));
+  at::Generator generator = at::detail::createCPUGenerator(seed);
+  std::vector<std::vector<Parameter>> parameters;
+  for (int32_t l = 0; l < layers; ++l) {
+    const std::string name = absl::StrFormat("layers.%d.router", l);
+    if (options.kind == "linear") {
+      parameters.push_back({LinearParameters(name, hidden, experts, generator)[0]});
+      continue;
+    }
+    std::vector<Parameter> both = LinearParameters(name + ".fc1", hidden, hidden / 2, generator);
+    for (Parameter& parameter : LinearParameters(name + ".fc2", hidden / 2, experts, generator)) both.push_back(std::move(parameter));
+    parameters.push_back(std::move(both));
+  }
+  return Make(options, std::move(parameters));
+}
+
+StatusOr<std::unique_ptr<RouterModule>> ReadRouter(const RouterArtifact& artifact, const RouterOptions& options) {
+  RouterOptions own = options;
+  own.kind = artifact.manifest.kind;
+  RETURN_IF_ERROR(CheckOptions(own, static_cast<int32_t>(artifact.manifest.experts.size())));
+  std::vector<std::vector<Parameter>> parameters;
+  for (int32_t l = 0; l < artifact.manifest.num_layers; ++l) {
+    std::vector<Parameter> layer;
+    const std::vector<std::string> names = own.kind == "linear" ? std::vector<std::string>{"weight"}
+                                                                : std::vector<std::string>{"fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"};
+    for (const std::string& name : names) {
+      const std::string full = absl::StrFormat("layers.%d.router.%s", l, name);
+      ASSIGN_OR_RETURN(const TensorView view, artifact.tensors->Get(full));
+      ASSIGN_OR_RETURN(const at::Tensor value, TensorFromView(view, at::kFloat));
+      layer.push_back(MakeParameter(full, value, value.dim() == 2));
+    }
+    parameters.push_back(std::move(layer));
+  }
+  return Make(own, std::move(parameters));
+}
+
+}  // namespace switchyard::trainer

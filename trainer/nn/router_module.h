@@ -1,0 +1,77 @@
+// A router while it is trained: per layer, hidden states in, gates out, with the losses that keep it healthy. One file a method. Built on
+// LibTorch's autograd: routers are small, and a new method then is a few lines; the heavy blocks around it are not on the tape.
+#pragma once
+
+#include <ATen/core/Generator.h>
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/artifact/router_artifact.h"
+#include "engine/artifact/tensor_view.h"
+#include "engine/base/status.h"
+#include "engine/routing/layer_routes.h"
+#include "trainer/nn/parameter.h"
+
+namespace switchyard::trainer {
+
+struct RouterOptions {
+  std::string kind = "dense2moe_mlp";  // or "linear"
+  int32_t top_k = 1;
+  // How selected probabilities become gates. "ste": top-1, forward weight 1, gradient of the dense mixture (methods.md 1.1); "renorm": divided
+  // by their sum; "raw": as they are (Switch).
+  std::string gate = "ste";
+  double balance = 0;       // lambda of the balance loss: E sum_i f_i P_i, see methods.md 1.1 and 3.1
+  double z_loss = 0;        // coefficient of mean (logsumexp logits)^2
+  double jitter = 0;        // x * U(1 - jitter, 1 + jitter) while training
+  double dropout = 0;       // between the two layers of dense2moe_mlp while training
+  at::ScalarType compute = at::kBFloat16;  // of the products; parameters, softmax and losses are f32
+};
+
+// What one layer's router said of T rows.
+struct RouterOutput {
+  at::Tensor gates;          // [T, E] f32, zero where not selected; on the tape
+  at::Tensor loss;           // scalar: balance and z-loss with their coefficients; on the tape, undefined when both are off
+  at::Tensor probabilities;  // [T, E] f32, detached
+  LayerRoutes routes;        // the selection, as serving makes it
+  bool dense_gradient = false;
+};
+
+// Not thread-safe.
+class RouterModule {
+ public:
+  virtual ~RouterModule() = default;
+  // x [T, H] f32. `generator` draws jitter and dropout; null: evaluation. INTERNAL when a logit is not finite.
+  StatusOr<RouterOutput> Forward(int32_t layer, const at::Tensor& x, at::Generator* generator) const;
+
+  virtual std::vector<Parameter> LayerParameters(int32_t layer) const = 0;
+  std::vector<Parameter> Parameters() const;
+  // What the artifact stores of a layer: "layers.{l}.router.*".
+  virtual std::vector<TensorView> Tensors(int32_t layer) const = 0;
+
+  const RouterOptions& options() const { return options_; }
+  int32_t num_layers() const { return num_layers_; }
+  int32_t num_experts() const { return num_experts_; }
+
+ protected:
+  RouterModule(RouterOptions options, int32_t layers, int32_t experts) : options_(std::move(options)), num_layers_(layers), num_experts_(experts) {}
+  // logits [T, E] f32 on the tape.
+  virtual at::Tensor Logits(int32_t layer, const at::Tensor& x, at::Generator* generator) const = 0;
+
+  const RouterOptions options_;
+  const int32_t num_layers_, num_experts_;
+};
+
+// Drawn by seed as torch.nn.Linear draws (uniform in +-1/sqrt(in)). INVALID_ARGUMENT for an unknown kind or gate, or a top_k that does not fit.
+StatusOr<std::unique_ptr<RouterModule>> NewRouter(const RouterOptions& options, int32_t layers, int32_t hidden, int32_t experts, uint64_t seed);
+// To train on, or evaluate, what was published. The artifact's kind; `options` gives the rest.
+StatusOr<std::unique_ptr<RouterModule>> ReadRouter(const RouterArtifact& artifact, const RouterOptions& options);
+
+// The kinds.
+std::unique_ptr<RouterModule> MakeDense2MoeMlp(const RouterOptions& options, std::vector<std::vector<Parameter>> layers);
+std::unique_ptr<RouterModule> MakeLinear(const RouterOptions& options, std::vector<std::vector<Parameter>> layers);
+
+}  // namespace switchyard::trainer
