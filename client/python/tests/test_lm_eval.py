@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
+import pathlib
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -187,3 +192,31 @@ def test_results_name_what_answered(make: Make) -> None:
     info = make().get_model_info()
     assert info["switchyard_snapshot"] == "snap-1"
     assert info["switchyard_experts"] == {"law": "e1", "zero": "z"}
+
+
+def test_the_command_line_runs_a_task(running: Running, tmp_path: pathlib.Path) -> None:
+    questions = [{"question": f"q{i}", "options": ["long answer", "short", "medium one"], "answer": i % 3} for i in range(6)]
+    (tmp_path / "questions.jsonl").write_text("\n".join(map(json.dumps, questions)))
+    (tmp_path / "task.yaml").write_text(
+        f"""task: switchyard_cli
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {tmp_path}/questions.jsonl}}}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{{{question}}}}"
+doc_to_choice: "{{{{options}}}}"
+doc_to_target: answer
+metric_list: [{{metric: acc}}]
+"""
+    )
+    command = [sys.executable, "-m", "switchyard.lm_eval", "run", "--model", "switchyard", "--tasks", "switchyard_cli"]
+    command += ["--model_args", f"address={running.address},routing=base", "--include_path", str(tmp_path)]
+    command += ["--output_path", str(tmp_path / "out")]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    (file,) = (tmp_path / "out").rglob("results_*.json")
+    results = json.loads(file.read_text())
+    # The fake server likes the shortest answer best, which is the second.
+    assert results["results"]["switchyard_cli"]["acc,none"] == pytest.approx(1 / 3)
+    assert results["config"]["switchyard_snapshot"] == "snap-1"
