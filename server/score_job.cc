@@ -1,5 +1,6 @@
 #include "server/score_job.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "engine/runtime/score_layout.h"
@@ -95,8 +96,10 @@ v1::ScoreResponse MakeResponse(const ServedModel& model, const v1::ScoreRequest&
   FillTimings(result.usage, response.mutable_timings());
   const SnapshotInfo& info = result.snapshot->info();
   FillGenerations(info, response.mutable_generations());
-  if (request.routes() >= v1::ROUTE_LEVEL_SUMMARY) {
-    FillRoutes(result.routes, info, request.routes(), ScoreTraceTokens(prepared.task), *model.tokenizer, response.mutable_routes());
+  if (prepared.task.record_routes) {
+    const v1::RouteLevel level = std::max(request.routes(), v1::ROUTE_LEVEL_SUMMARY);
+    const std::vector<TokenId> rows = level == v1::ROUTE_LEVEL_TOKEN ? ScoreTraceTokens(prepared.task) : std::vector<TokenId>();
+    FillRoutes(result.routes, info, level, rows, *model.tokenizer, response.mutable_routes());
   }
   response.set_truncated_tokens(prepared.truncated_tokens);
   return response;

@@ -52,7 +52,9 @@ class Preparation {
     prepared_.task.deadline = deadline_;
     prepared_.task.share_context = !request_.recompute_context();
     prepared_.task.use_prefix_cache = !request_.recompute_context();
-    prepared_.task.record_routes = request_.routes() >= v1::ROUTE_LEVEL_SUMMARY;
+    // A summary nobody asked for must not cost the cached prefix: it is of what was computed.
+    prepared_.task.record_routes = request_.routes() != v1::ROUTE_LEVEL_NONE;
+    prepared_.task.partial_routes = request_.routes() == v1::ROUTE_LEVEL_UNSPECIFIED;
     RETURN_IF_ERROR(ReadContext());
     std::vector<ScoreItem> items;
     for (int i = 0; i < request_.continuations_size(); ++i) {
@@ -127,9 +129,10 @@ class Preparation {
       if (continuation.content_case() == v1::Continuation::kText) bytes += before + static_cast<int64_t>(continuation.text().size());
     }
     if (bytes <= limits_.max_score_text_bytes) return OkStatus();
-    return InvalidArgument("context and continuations: joined for each of the %d continuations they come to %d bytes, the limit is %d; "
-                           "send fewer continuations a request, or token ids",
-                           request_.continuations_size(), bytes, limits_.max_score_text_bytes);
+    return InvalidArgument(
+        "context and continuations: joined for each of the %d continuations they come to %d bytes, the limit is %d; "
+        "send fewer continuations a request, or token ids",
+        request_.continuations_size(), bytes, limits_.max_score_text_bytes);
   }
 
   StatusOr<ScoreItem> Item(const v1::Continuation& continuation) {

@@ -31,6 +31,7 @@ struct TaskCommon {
   RoutingPolicy policy;
   SteadyTime deadline = SteadyTime::max();
   bool record_routes = false;  // keep a RouteTrace; such a task computes every token itself (no prefix hits), so that no route is missing
+  bool partial_routes = false;  // with record_routes: cached tokens may be taken after all; their rows are missing from the trace
 };
 
 struct Timings {

@@ -190,6 +190,30 @@ TEST_F(ScoreTest, RoutesNameTheTokenOfEveryComputedRow) {
   for (size_t i = 0; i < expected.size(); ++i) EXPECT_EQ(response.routes().tokens(static_cast<int>(i)).token(), expected[i]);
 }
 
+TEST_F(ScoreTest, ASummaryOfTheComputedTokensComesUnaskedAndLeavesTheCacheAlone) {
+  Start();
+  v1::ScoreRequest request = ScoreOfText(std::string(60, 'x'), {"the", "op"});
+  const uint64_t layers = info().num_layers;
+  const v1::ScoreResponse first = Scored(request);
+  EXPECT_EQ(first.routes().profile().rows(), layers * first.usage().computed_tokens());
+  EXPECT_EQ(first.routes().profile().experts_size(), static_cast<int>(info().experts.size()));
+  EXPECT_EQ(first.routes().layers_size(), 0);
+  EXPECT_EQ(first.routes().tokens_size(), 0);
+
+  const v1::ScoreResponse second = Scored(request);
+  EXPECT_GT(second.usage().cached_tokens(), 0);
+  EXPECT_EQ(second.routes().profile().rows(), layers * second.usage().computed_tokens());
+  EXPECT_LT(second.routes().profile().rows(), first.routes().profile().rows());
+
+  request.set_routes(v1::ROUTE_LEVEL_SUMMARY);  // asked for: of every token
+  const v1::ScoreResponse asked = Scored(request);
+  EXPECT_EQ(asked.usage().cached_tokens(), 0);
+  EXPECT_EQ(asked.routes().profile().rows(), first.routes().profile().rows());
+
+  request.set_routes(v1::ROUTE_LEVEL_NONE);
+  EXPECT_FALSE(Scored(request).has_routes());
+}
+
 TEST_F(ScoreTest, RoutingOfTheRequestChangesTheScores) {
   Start();
   v1::ScoreRequest request = ScoreOfText("the", {" a"});
