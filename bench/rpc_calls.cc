@@ -35,7 +35,8 @@ std::vector<TokenId> RandomTokens(Random& random, int count, int vocabulary) {
 }
 // Common short words: about a token each.
 std::string RandomWords(Random& random, int count) {
-  constexpr std::string_view kWords[] = {" the", " city", " of", " light", " and", " a", " river", " was", " in", " old", " house", " with", " many", " people"};
+  constexpr std::string_view kWords[] = {" the", " city", " of",  " light", " and",  " a",    " river",
+                                         " was", " in",   " old", " house", " with", " many", " people"};
   std::string text;
   for (int i = 0; i < count; ++i) text += kWords[random() % std::size(kWords)];
   return text;

@@ -1,6 +1,7 @@
-// What gRPC costs: the same requests straight into an engine and through a server around that engine on the loopback, with the same number of
-// callers that wait for their answers. One process, interleaved rounds, paired ratios. Beside it the floor: calls that need no engine.
-// The engine keeps no prefixes here, so that the second way finds nothing of the first; both must give the same tokens and log-probabilities.
+// What gRPC costs: the same requests straight into an engine and through a server around that engine on the loopback, with the same number
+// of callers that wait for their answers. One process, interleaved rounds, paired ratios. Beside it the floor: calls that need no engine.
+// The engine keeps no prefixes here, so that the second way finds nothing of the first; both must give the same tokens and
+// log-probabilities.
 
 #include <grpcpp/grpcpp.h>
 
@@ -91,18 +92,23 @@ nlohmann::json Compare(const CallPair& pair, int concurrency, int count, int rou
   const PairedRatio ratio = Paired(in_process.round_seconds, over_grpc.round_seconds);
   const double added_p50 = Median(over_grpc.latency_us) - Median(in_process.latency_us);
   const double added_outside = Median(over_grpc.outside_us) - Median(in_process.outside_us);
-  nlohmann::json row = {{"call", pair.name}, {"callers", concurrency}, {"calls_a_round", count},
+  nlohmann::json row = {{"call", pair.name},
+                        {"callers", concurrency},
+                        {"calls_a_round", count},
                         {"in_process_calls_per_second", count / Median(in_process.round_seconds)},
                         {"grpc_calls_per_second", count / Median(over_grpc.round_seconds)},
                         {"throughput_ratio", {{"median", ratio.median}, {"p10", ratio.low}, {"p90", ratio.high}}},
-                        {"in_process_p50_us", Median(in_process.latency_us)}, {"grpc_p50_us", Median(over_grpc.latency_us)},
-                        {"added_p50_us", added_p50}, {"outside_engine_in_process_p50_us", Median(in_process.outside_us)},
-                        {"outside_engine_grpc_p50_us", Median(over_grpc.outside_us)}, {"added_outside_engine_p50_us", added_outside}};
+                        {"in_process_p50_us", Median(in_process.latency_us)},
+                        {"grpc_p50_us", Median(over_grpc.latency_us)},
+                        {"added_p50_us", added_p50},
+                        {"outside_engine_in_process_p50_us", Median(in_process.outside_us)},
+                        {"outside_engine_grpc_p50_us", Median(over_grpc.outside_us)},
+                        {"added_outside_engine_p50_us", added_outside}};
   const std::vector<double> cpu_us = AddedUs(in_process.round_cpu_seconds, over_grpc.round_cpu_seconds, count);
   row["added_cpu_us"] = Band(cpu_us);
   std::printf("%-32s %7d %12.2f %12.2f %8.3f (%.3f-%.3f) %10.0f %12.0f %10.0f", pair.name.c_str(), concurrency,
-              count / Median(in_process.round_seconds), count / Median(over_grpc.round_seconds), ratio.median, ratio.low, ratio.high, added_p50,
-              added_outside, Median(cpu_us));
+              count / Median(in_process.round_seconds), count / Median(over_grpc.round_seconds), ratio.median, ratio.low, ratio.high,
+              added_p50, added_outside, Median(cpu_us));
   if (pair.streamed_tokens > 0) {
     const int tokens = count * pair.streamed_tokens;
     const std::vector<double> a_token = AddedUs(in_process.round_seconds, over_grpc.round_seconds, tokens);
@@ -197,22 +203,24 @@ int Run(const Settings& settings) {
   if (!server.ok()) Die(server.status());
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  const auto channel = grpc::CreateCustomChannel("127.0.0.1:" + std::to_string((*server)->grpc_port()), grpc::InsecureChannelCredentials(), arguments);
+  const auto channel =
+      grpc::CreateCustomChannel("127.0.0.1:" + std::to_string((*server)->grpc_port()), grpc::InsecureChannelCredentials(), arguments);
   const auto stub = v1::Inference::NewStub(channel);
 
-  nlohmann::json document = {{"machine", MachineDescription()}, {"isa", loaded->report.isa}, {"dtype", loaded->report.base_dtype},
-                             {"base", std::filesystem::path(base).filename()}, {"rounds", settings.rounds},
-                             {"floor_get_model", nlohmann::json::array()}, {"rows", nlohmann::json::array()}};
+  nlohmann::json document = {{"machine", MachineDescription()},    {"isa", loaded->report.isa},
+                             {"dtype", loaded->report.base_dtype}, {"base", std::filesystem::path(base).filename()},
+                             {"rounds", settings.rounds},          {"floor_get_model", nlohmann::json::array()},
+                             {"rows", nlohmann::json::array()}};
   for (const int callers : settings.callers) document["floor_get_model"].push_back(Floor(stub.get(), callers));
-  std::printf("\n%-32s %7s %12s %12s %22s %10s %12s %10s %20s %8s\n", "call", "callers", "engine/s", "gRPC/s", "gRPC/engine (10-90 %)", "+p50 us",
-              "+outside us", "+CPU us", "us/streamed token", "CPU us");
+  std::printf("\n%-32s %7s %12s %12s %22s %10s %12s %10s %20s %8s\n", "call", "callers", "engine/s", "gRPC/s", "gRPC/engine (10-90 %)",
+              "+p50 us", "+outside us", "+CPU us", "us/streamed token", "CPU us");
   const Ends ends{&*model, stub.get()};
   constexpr auto kBase = RoutingPolicy::Mode::kBaseOnly, kLearned = RoutingPolicy::Mode::kLearned;
   for (const int callers : settings.callers) {
     const int count = std::max(callers * settings.calls_each, 4);
-    for (const CallPair& pair : {ScoreOfTokens(ends, count), ScoreOfText(ends, count), GenerateFromTokens(ends, count, kBase),
-                                 GenerateFromTokens(ends, count, kLearned), GenerateFromText(ends, count, kLearned),
-                                 RouteOfTokens(ends, count, kLearned)}) {
+    for (const CallPair& pair :
+         {ScoreOfTokens(ends, count), ScoreOfText(ends, count), GenerateFromTokens(ends, count, kBase),
+          GenerateFromTokens(ends, count, kLearned), GenerateFromText(ends, count, kLearned), RouteOfTokens(ends, count, kLearned)}) {
       document["rows"].push_back(Compare(pair, callers, count, settings.rounds));
     }
   }
@@ -225,10 +233,13 @@ int Main(int argc, char** argv) {
   Settings settings;
   app.add_option("--base", settings.base, "Hugging Face directory")->required();
   app.add_option("--work", settings.work, "where seeded experts and routers are written")->capture_default_str();
-  app.add_option("--callers", settings.callers, "how many at once, each waiting for its answer")->delimiter(',')->check(CLI::Range(1, 256))
+  app.add_option("--callers", settings.callers, "how many at once, each waiting for its answer")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 256))
       ->capture_default_str();
   app.add_option("--rounds", settings.rounds)->check(CLI::PositiveNumber)->capture_default_str();
-  app.add_option("--calls", settings.calls_each, "calls a caller makes a round, at least four a round in all")->check(CLI::PositiveNumber)
+  app.add_option("--calls", settings.calls_each, "calls a caller makes a round, at least four a round in all")
+      ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app.add_flag("--small", settings.small, "a base of one small random layer with the given one's tokenizer: the calls' own cost shows");
   app.add_option("--json", settings.json, "also write the figures here");
