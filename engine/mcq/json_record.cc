@@ -63,4 +63,10 @@ StatusOr<std::string> OptionalTextField(const nlohmann::json& record, const char
   return StringField(record, key);
 }
 
+std::string StringOrNothing(const nlohmann::json& record, const char* key) {
+  const auto found = record.find(key);
+  if (found == record.end() || !found->is_string()) return {};
+  return std::string(Trim(found->get_ref<const std::string&>()));
+}
+
 }  // namespace switchyard

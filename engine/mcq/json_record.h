@@ -24,5 +24,7 @@ StatusOr<int64_t> IntegerField(const nlohmann::json& record, const char* key);
 StatusOr<std::vector<std::string>> StringListField(const nlohmann::json& record, const char* key);
 // "" when the key is missing or null; numbers are taken as they are written (ids often are).
 StatusOr<std::string> OptionalTextField(const nlohmann::json& record, const char* key);
+// "" when there is no such string: for what a record can do without. Without blanks at both ends.
+std::string StringOrNothing(const nlohmann::json& record, const char* key);
 
 }  // namespace switchyard

@@ -80,8 +80,8 @@ StatusOr<McqFormat> ParseMcqFormat(std::string_view name) {
 }
 
 Status CheckQuestion(McqQuestion* question) {
-  if (!IsValidUtf8(question->question) || !IsValidUtf8(question->context) || !IsValidUtf8(question->id)) {
-    return InvalidArgument("the text is not UTF-8");
+  for (const std::string* text : {&question->question, &question->context, &question->id, &question->explanation}) {
+    if (!IsValidUtf8(*text)) return InvalidArgument("the text is not UTF-8");
   }
   if (IsBlank(question->question)) return InvalidArgument("the question is empty");
   if (question->options.size() < 2 || question->options.size() > kMaxMcqOptions) {

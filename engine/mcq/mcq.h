@@ -6,7 +6,8 @@
 //   casehold  JSON lines of LexGLUE: {context, endings, label}, or the templated form {input_text, choices, answer}.
 //   mathqa    One JSON array: Problem, options (both "a ) 1 , b ) 2" and "['a ) 1', 'b ) 2']"), correct (a letter).
 //   mmlu      CSV (RFC 4180): question, A, B, C, D, answer. With or without a heading line; the answer as A..D, or as 0..3.
-//   jsonl     Our own JSON lines: {"id", "question", "options": [...] or {"A": ...}, "answer": index from 0 or letter, "context"}.
+//   jsonl     Our own JSON lines: {"id", "question", "options": [...] or {"A": ...}, "answer": index from 0 or letter, "context",
+//             "explanation"}.
 //
 // A record that cannot be used is listed with its line and the reason; the rest of the file is used.
 #pragma once
@@ -26,6 +27,7 @@ struct McqQuestion {
   std::string question;
   std::vector<std::string> options;  // 2 to 26
   int answer = 0;                    // index into options
+  std::string explanation;           // why, where the file says so: medmcqa's "exp", mathqa's "Rationale", jsonl's "explanation"
   std::string file;
   int64_t line = 0;  // where the record begins; in mathqa the number of the record
 };

@@ -1,4 +1,4 @@
-// Our own JSON lines: {"id", "question", "options", "answer", "context"}; other keys are left alone.
+// Our own JSON lines: {"id", "question", "options", "answer", "context", "explanation"}; other keys are left alone.
 #include "engine/mcq/json_record.h"
 #include "engine/mcq/mcq.h"
 
@@ -42,6 +42,7 @@ StatusOr<McqQuestion> ReadRecord(const StatusOr<nlohmann::json>& json) {
   ASSIGN_OR_RETURN(question.question, StringField(*json, "question"));
   ASSIGN_OR_RETURN(question.options, ReadOptions(*json));
   ASSIGN_OR_RETURN(question.answer, ReadAnswer(*json, question.options.size()));
+  question.explanation = StringOrNothing(*json, "explanation");
   return question;
 }
 

@@ -1,10 +1,17 @@
 // MathQA: one JSON array of {"Problem", "options", "correct", ...}.
 #include "engine/mcq/json_record.h"
+#include "engine/mcq/lines.h"
 #include "engine/mcq/mathqa_options.h"
 #include "engine/mcq/mcq.h"
 
 namespace switchyard {
 namespace {
+
+// The release wraps each rationale in a pair of quotes.
+std::string WithoutQuotes(std::string text) {
+  if (text.size() >= 2 && text.front() == '"' && text.back() == '"') text = Trim(std::string_view(text).substr(1, text.size() - 2));
+  return text;
+}
 
 StatusOr<McqQuestion> ReadRecord(const nlohmann::json& json) {
   if (!json.is_object()) return InvalidArgument("expected a JSON object, found %s", json.type_name());
@@ -17,6 +24,7 @@ StatusOr<McqQuestion> ReadRecord(const nlohmann::json& json) {
     return InvalidArgument("\"correct\": expected a letter such as \"a\", found \"%s\"", correct.substr(0, 12));
   }
   question.answer = correct[0] - 'a';
+  question.explanation = WithoutQuotes(StringOrNothing(json, "Rationale"));
   return question;
 }
 

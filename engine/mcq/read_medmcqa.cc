@@ -23,6 +23,7 @@ StatusOr<McqQuestion> ReadRecord(const StatusOr<nlohmann::json>& json, int64_t* 
   ASSIGN_OR_RETURN(*cop, IntegerField(*json, "cop"));
   if (*cop < 0 || *cop > 4) return InvalidArgument("\"cop\": expected 1 to 4 (or 0 to 3), found %d", *cop);
   ASSIGN_OR_RETURN(question.id, OptionalTextField(*json, "id"));
+  question.explanation = StringOrNothing(*json, "exp");
   return question;
 }
 

@@ -129,6 +129,17 @@ TEST(MathQa, ReadsBothFormsOfOptions) {
   EXPECT_EQ(set.questions[1].id, "test:2");
 }
 
+TEST(Explanations, ComeFromWhereEachFormatHasThem) {
+  std::string med = kMed1;
+  med.replace(med.find("\"exp\":null"), 10, R"("exp":" Because. ")");
+  EXPECT_EQ(Parse(med).questions.at(0).explanation, "Because.");
+  EXPECT_EQ(Parse(kMed1).questions.at(0).explanation, "");
+  const char* math = R"([{"Problem":"p","Rationale":"\"so it is a .\"","options":"a ) 1 , b ) 2","correct":"a"}])";
+  EXPECT_EQ(Parse(math).questions.at(0).explanation, "so it is a .");
+  EXPECT_EQ(Parse(R"({"question":"Q","options":["a","b"],"answer":0,"explanation":"why"})").questions.at(0).explanation, "why");
+  EXPECT_EQ(Parse(R"({"question":"Q","options":["a","b"],"answer":0,"explanation":7})").questions.at(0).explanation, "");
+}
+
 TEST(MathQa, DropsLabelsThatTheDataRepeats) {
   EXPECT_THAT(*ParseMathQaOptions("a ) a ) 15 , b ) 10 , c ) c ) 14"), ElementsAre("15", "10", "14"));
   EXPECT_THAT(*ParseMathQaOptions("['a ) a ) 4 inches', 'b ) b ) 6 inches']"), ElementsAre("4 inches", "6 inches"));
