@@ -1,5 +1,6 @@
 #include "engine/artifact/peft_config.h"
 
+#include <absl/strings/ascii.h>
 #include <re2/re2.h>
 
 #include <algorithm>
@@ -37,14 +38,36 @@ StatusOr<std::vector<std::string>> StringList(const Json& v, const std::string& 
 
 // Honoured fields are read in Parse. These change nothing at inference.
 const std::set<std::string> kHarmless = {
-    "base_model_name_or_path", "revision", "inference_mode", "lora_dropout", "init_lora_weights", "task_type", "auto_mapping", "peft_version", "runtime_config",
+    "base_model_name_or_path", "revision", "inference_mode", "lora_dropout", "task_type", "auto_mapping", "peft_version", "runtime_config",
     "loftq_config", "eva_config", "corda_config", "lora_ga_config", "megatron_core", "qalora_group_size", "ensure_weight_tying", "velora_config"};
 // These change the mathematics; anything but "off" is refused by name.
 const std::set<std::string> kRefused = {
     "use_dora", "fan_in_fan_out", "modules_to_save", "lora_bias", "layer_replication", "trainable_token_indices", "megatron_config", "use_qalora",
     "alora_invocation_tokens", "target_parameters", "use_bdlora", "arrow_config", "kasa_config", "monteclora_config"};
 const std::set<std::string> kHonoured = {"peft_type", "r", "lora_alpha", "use_rslora", "target_modules", "exclude_modules", "bias", "rank_pattern", "alpha_pattern",
-                                         "layers_to_transform", "layers_pattern", "switchyard_untrained"};
+                                         "layers_to_transform", "layers_pattern", "switchyard_untrained", "init_lora_weights"};
+
+// How PEFT initialised the adapter before training. Some ways take the first low-rank part out of the base weights, so that the trained
+// adapter belongs to that changed base (which is not saved) and not to the one served here. PEFT's own comparisons, prefixes included.
+Status CheckInitialisation(const Json& v, const std::string& file) {
+  if (v.is_null() || v.is_boolean()) return OkStatus();
+  if (!v.is_string()) return DataLoss("%s: \"init_lora_weights\" must be true, false or a name, found %s", file, Short(v));
+  const std::string name = absl::AsciiStrToLower(v.get_ref<const std::string&>());
+  if (name == "gaussian" || name == "eva" || name == "orthogonal" || name == "mica") return OkStatus();
+  if (name.starts_with("pissa") || name.starts_with("corda") || name == "olora" || name == "lora_ga") {
+    return Unimplemented(
+        "%s: \"init_lora_weights\" = %s takes the adapter's first value out of the base weights, so the adapter does not fit the base as it is; "
+        "convert it with PEFT's save_pretrained(path_initial_model_for_weight_conversion=...), which writes a plain LoRA",
+        file, Short(v));
+  }
+  if (name == "loftq") {
+    return Unimplemented(
+        "%s: \"init_lora_weights\" = %s puts quantised weights in the base's place, so the adapter does not fit the base as it is, and PEFT has no "
+        "conversion; train it with another initialisation",
+        file, Short(v));
+  }
+  return Unimplemented("%s: \"init_lora_weights\" = %s is not known to this version and may belong to a changed base", file, Short(v));
+}
 }  // namespace
 
 struct PeftConfig::Pattern {
@@ -72,6 +95,7 @@ StatusOr<PeftConfig> PeftConfig::Parse(const std::string& text, const std::strin
   }
   if (json.value("peft_type", Json()) != "LORA") return Unimplemented("%s: \"peft_type\" = %s, expected \"LORA\"", file, Short(json.value("peft_type", Json())));
   if (json.contains("bias") && json["bias"] != "none") return Unimplemented("%s: \"bias\" = %s, expected \"none\"", file, Short(json["bias"]));
+  if (json.contains("init_lora_weights")) RETURN_IF_ERROR(CheckInitialisation(json["init_lora_weights"], file));
 
   const auto compile = [&](const std::string& pattern, double value, const std::string& field) -> StatusOr<std::shared_ptr<const Pattern>> {
     auto compiled = std::make_shared<const Pattern>(pattern, value);

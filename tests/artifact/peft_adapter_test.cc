@@ -171,6 +171,26 @@ TEST(PeftConfig, RefusesByName) {
   }
 }
 
+// Such an adapter belongs to a base whose weights were changed; served over the plain base it would answer wrongly and look healthy.
+TEST(PeftConfig, InitialisationsThatChangeTheBaseAreRefusedWithWhatToDo) {
+  const auto parse = [](const Json& value) {
+    Json json = GoodConfig();
+    json["init_lora_weights"] = value;
+    return PeftConfig::Parse(json.dump(), "adapter_config.json").status();
+  };
+  for (const char* name : {"pissa", "pissa_niter_16", "PiSSA", "corda", "olora", "OLoRA", "lora_ga"}) {
+    SCOPED_TRACE(name);
+    ExpectRefused(parse(name), StatusCode::kUnimplemented, {"adapter_config.json", "init_lora_weights", name, "path_initial_model_for_weight_conversion"});
+  }
+  ExpectRefused(parse("loftq"), StatusCode::kUnimplemented, {"init_lora_weights", "loftq", "no conversion"});
+  ExpectRefused(parse("something_new"), StatusCode::kUnimplemented, {"init_lora_weights", "something_new"});
+  ExpectRefused(parse(1), StatusCode::kDataLoss, {"init_lora_weights", "found 1"});
+  ExpectRefused(parse(Json::array()), StatusCode::kDataLoss, {"init_lora_weights"});
+  for (const Json& harmless : {Json(true), Json(false), Json(), Json("gaussian"), Json("eva"), Json("orthogonal"), Json("mica")}) {
+    EXPECT_TRUE(parse(harmless).ok()) << harmless.dump() << ": " << parse(harmless);
+  }
+}
+
 TEST(PeftConfig, RangesAndTypes) {
   const std::vector<std::pair<std::string, Json>> bad = {
       {"r", 0}, {"r", -1}, {"r", 1.5}, {"r", 1e9}, {"r", "2"}, {"lora_alpha", 0}, {"lora_alpha", -1}, {"lora_alpha", "x"}, {"use_rslora", 1},
