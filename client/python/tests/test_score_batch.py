@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 
+import grpc
 import pytest
 from conftest import QUICK
 from fake_server import FakeInference, Running
@@ -22,6 +23,8 @@ from switchyard import (
     SwitchyardError,
     UnavailableError,
 )
+from switchyard._async_batch import what_broke
+from switchyard.errors import error_for
 
 Outcome = ScoreResult | SwitchyardError
 Batch = Callable[..., list[Outcome]]
@@ -98,6 +101,13 @@ def test_a_broken_stream_is_opened_again_and_nothing_is_lost(batch: Batch) -> No
         outcomes = batch([server.address], questions(40), in_flight=6)
         assert lengths(outcomes) == [i % 7 + 1 for i in range(40)]
         assert server.service.streams == 2
+
+
+def test_an_error_of_grpc_itself_while_sending_is_a_broken_stream() -> None:
+    hidden = error_for(grpc.StatusCode.INTERNAL, "Internal error from Core", "there:1")
+    assert what_broke(hidden).transient
+    servers_own = error_for(grpc.StatusCode.INTERNAL, "layer 3: not finite", "there:1")
+    assert what_broke(servers_own) is servers_own
 
 
 def test_several_servers_share_the_questions(batch: Batch) -> None:

@@ -72,7 +72,7 @@ class AsyncBatch:
                     self._book.answer(lane, response)
                     self._notify()
             except grpc.RpcError as raised:
-                error = from_rpc_error(raised, lane.address)
+                error = what_broke(from_rpc_error(raised, lane.address))
             finally:
                 ended.set()
                 call.cancel()  # type: ignore[attr-defined]  # of grpc.aio.Call; without effect on one that has ended
@@ -113,6 +113,16 @@ class AsyncBatch:
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+
+def what_broke(error: SwitchyardError) -> SwitchyardError:
+    """The error, unless grpc.aio hides it: a message that was being sent when the stream ended makes its own INTERNAL out of any status.
+
+    The stream broke, which is as good as the server being away; opening it again shows what is really the matter.
+    """
+    if error.code is grpc.StatusCode.INTERNAL and error.message == "Internal error from Core":
+        return error_for(grpc.StatusCode.UNAVAILABLE, "the stream ended while a question was being sent", error.address)
+    return error
 
 
 async def _asynchronous(requests: Iterable[ScoreRequest] | AsyncIterable[ScoreRequest]) -> AsyncIterator[ScoreRequest]:
