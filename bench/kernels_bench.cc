@@ -304,16 +304,12 @@ class Bench {
       Time("silu mul 1536", m, 0, m * 1536 * 12.0, options_.reps, [&](int) { SiluMul(pool_, gate.data(), up.data(), m * 1536, h.data()); });
     }
     const int64_t rank = 16, k = 576, width = 1536;
-    const std::vector<float> x = Floats(k), a = Floats(rank * k), b_t = Floats(rank * width), gate = Floats(width), up = Floats(width);
-    std::vector<float> z(rank), acc(width), h(width);
+    const std::vector<float> x = Floats(k), a = Floats(rank * k), b_t = Floats(rank * width);
+    std::vector<float> z(rank), acc(width);
     Time("lora shrink 16x576", 1, 2.0 * rank * k, rank * k * 4.0, options_.reps,
          [&](int) { LoraShrink(x.data(), k, a.data(), rank, z.data()); });
     Time("lora expand 16x1536", 1, 2.0 * rank * width, rank * width * 4.0, options_.reps,
          [&](int) { LoraExpandAdd(z.data(), rank, b_t.data(), width, 1.0f, acc.data()); });
-    Time("gated expert hidden 16x1536", 1, 4.0 * rank * width, 2 * rank * width * 4.0, options_.reps, [&](int) {
-      GatedExpertHidden(gate.data(), up.data(), z.data(), rank, b_t.data(), 1.0f, z.data(), rank, b_t.data(), 1.0f, 0.5f, width, acc.data(),
-                        h.data());
-    });
     if (std::isnan(sum)) std::printf("row stats went wrong\n");
   }
 

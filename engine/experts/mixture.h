@@ -36,9 +36,12 @@ enum class MixtureAlgorithm {
 // Compute behind ffn and bank.
 at::Tensor MixtureReference(const at::Tensor& x, const FeedForward& ffn, const ExpertBank& bank, int32_t layer, const LayerRoutes& routes);
 
-// Our kernels (compute.backend == kFast). Groups rows by expert; only selected experts cost. With kSingleDown a row's result is the same
-// bits whatever its neighbours, the number of rows and of threads; it is summed over the slots in their order. Keeps scratch of about 3 T
-// x intermediate floats on the calling thread.
+// Our kernels (compute.backend == kFast): x [rows, hidden] f32 -> y [rows, hidden], both dense and apart. Groups rows by expert; only
+// selected experts cost. With kSingleDown a row's result is the same bits whatever its neighbours, the number of rows and of threads; it is
+// summed over the slots in their order. Keeps scratch of about 3 rows x intermediate floats on the calling thread.
+void MixtureFast(const Compute& compute, const float* x, int64_t rows, const FeedForward& ffn, const ExpertBank& bank, int32_t layer,
+                 const LayerRoutes& routes, MixtureAlgorithm algorithm, float* y);
+// The same into a fresh tensor.
 at::Tensor MixtureFast(const Compute& compute, const at::Tensor& x, const FeedForward& ffn, const ExpertBank& bank, int32_t layer,
                        const LayerRoutes& routes, MixtureAlgorithm algorithm);
 

@@ -24,7 +24,7 @@ at::Tensor Block(const at::Tensor& x, const FeedForward& ffn, const ExpertLayer&
 
 at::Tensor MixtureReference(const at::Tensor& x, const FeedForward& ffn, const ExpertBank& bank, int32_t layer, const LayerRoutes& routes) {
   const at::Tensor base = Block(x, ffn, ExpertLayer{});
-  const RowGroups groups(bank, layer, routes, RowGroups::Order::kAsGiven);
+  const RowGroups groups(bank, layer, routes);
   if (groups.all().empty()) return base;
   at::Tensor y = base.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
   for (const RowGroup& group : groups.all()) {

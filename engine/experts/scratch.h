@@ -1,26 +1,20 @@
-// Uninitialised floats that live from call to call and only grow. Private to this room.
+// Uninitialised memory on a cache line that lives from call to call and only grows. Private to this room.
 #pragma once
 
 #include <cstdint>
-#include <memory>
+
+#include "engine/kernels/aligned_buffer.h"
 
 namespace switchyard {
 
 class Scratch {
  public:
   // Valid until the next call.
-  float* Floats(int64_t count) {
-    if (count > count_) {
-      data_.reset();
-      data_ = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(count));
-      count_ = count;
-    }
-    return data_.get();
-  }
+  float* Floats(int64_t count) { return static_cast<float*>(Bytes(count * static_cast<int64_t>(sizeof(float)))); }
+  void* Bytes(int64_t count) { return data_.Resize(static_cast<size_t>(count > 0 ? count : 1)); }
 
  private:
-  std::unique_ptr<float[]> data_;
-  int64_t count_ = 0;
+  kernels::AlignedBuffer data_;
 };
 
 }  // namespace switchyard

@@ -1,5 +1,5 @@
 // Memory on a cache line boundary that grows and is never shrunk; on huge pages, if the system grants them, when it is large. Contents are
-// undefined after Resize. Thread-compatible; private to this room.
+// undefined after Resize. Thread-compatible.
 #pragma once
 
 #include <sys/mman.h>

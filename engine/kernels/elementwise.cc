@@ -74,12 +74,6 @@ void LoraExpandAdd(const float* z, int64_t rank, const float* b_t, int64_t n, fl
   CurrentTable().lora_expand_add(z, rank, b_t, n, scale, y);
 }
 
-void GatedExpertHidden(const float* gate, const float* up, const float* zg, int64_t rank_g, const float* bg_t, float scale_g,
-                       const float* zu, int64_t rank_u, const float* bu_t, float scale_u, float weight, int64_t n, float* h_acc,
-                       float* h_scratch) {
-  CurrentTable().gated_hidden({gate, up, zg, rank_g, bg_t, scale_g, zu, rank_u, bu_t, scale_u, weight, n, h_acc, h_scratch});
-}
-
 void F32ToBf16(const float* x, int64_t n, bf16* y) { CurrentTable().f32_to_bf16(x, n, y); }
 
 void Bf16ToF32(const bf16* x, int64_t n, float* y) { CurrentTable().bf16_to_f32(x, n, y); }

@@ -56,20 +56,35 @@ Partition Split(int64_t m, int64_t panels, int threads) {
   return p;
 }
 
-const void* RoundX(ThreadPool& pool, const KernelTable& table, const float* x, int64_t m, int64_t k, int64_t x_stride, int64_t row_bytes) {
-  thread_local AlignedBuffer rounded;
-  char* out = static_cast<char*>(rounded.Resize(static_cast<size_t>(m * row_bytes)));
-  // The kernel counts its x in pairs or in floats; table.round_x takes strides in the same unit.
-  const int64_t unit = table.x_bytes == 2 ? 4 : table.x_bytes;
-  const auto rows = [&](int64_t begin, int64_t end) {
-    table.round_x(x + begin * x_stride, end - begin, k, x_stride, out + begin * row_bytes, row_bytes / unit);
-  };
-  if (m * k < kParallelRounding) {
-    rows(0, m);
-  } else {
-    pool.ParallelFor(m, std::max<int64_t>(1, kParallelRounding / 4 / k), rows);
-  }
-  return out;
+// Every table counts its packed x in units of this many bytes: pairs of bf16, or floats.
+constexpr int64_t kXUnit = 4;
+
+GemmArgs Arguments(const PackedMatrix::Impl& impl, const void* x, int64_t x_row_bytes, float* y, int64_t y_stride, bool accumulate) {
+  GemmArgs args;
+  args.x = x;
+  args.x_stride = x_row_bytes / kXUnit;
+  args.w = impl.data.data();
+  args.panel_stride = impl.panel_stride;
+  args.steps = impl.steps;
+  args.y = y;
+  args.y_stride = y_stride;
+  args.n = impl.n;
+  args.accumulate = accumulate;
+  return args;
+}
+
+void Run(ThreadPool& pool, const PackedMatrix::Impl& impl, const GemmArgs& args, int64_t m) {
+  const KernelTable& table = *impl.table;
+  const auto kernel = impl.type == WeightType::kBF16 ? table.gemm_bf16 : table.gemm_f32;
+  const Partition split = Split(m, impl.panels, pool.threads());
+  const int64_t task_flops = 2 * split.row_chunk * impl.k * split.group_panels * table.lanes;
+  const int64_t grain = std::max<int64_t>(1, kTaskFlops / std::max<int64_t>(task_flops, 1));
+  pool.ParallelFor(split.groups * split.row_chunks, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t panel = task / split.row_chunks * split.group_panels, row = task % split.row_chunks * split.row_chunk;
+      kernel(args, row, std::min(row + split.row_chunk, m), panel, std::min(panel + split.group_panels, impl.panels));
+    }
+  });
 }
 
 }  // namespace
@@ -103,39 +118,95 @@ std::unique_ptr<PackedMatrix> PackedMatrix::PackF32(const float* w, int64_t n, i
   return packed;
 }
 
+int64_t PackedRowBytes(WeightType type, int64_t k) {
+  return type == WeightType::kBF16 ? (k + 1) / 2 * 2 * CurrentTable().x_bytes : k * static_cast<int64_t>(sizeof(float));
+}
+
+void PackRows(ThreadPool& pool, const float* x, int64_t rows, int64_t k, int64_t x_stride, WeightType type, void* packed) {
+  const KernelTable& table = CurrentTable();
+  const int64_t row_bytes = PackedRowBytes(type, k);
+  char* out = static_cast<char*>(packed);
+  const auto some = [&](int64_t begin, int64_t end) {
+    if (type == WeightType::kBF16) {
+      return table.round_x(x + begin * x_stride, end - begin, k, x_stride, out + begin * row_bytes, row_bytes / kXUnit);
+    }
+    for (int64_t row = begin; row < end; ++row) std::memcpy(out + row * row_bytes, x + row * x_stride, static_cast<size_t>(row_bytes));
+  };
+  if (rows * k < kParallelRounding) {
+    some(0, rows);
+  } else {
+    pool.ParallelFor(rows, std::max<int64_t>(1, kParallelRounding / 4 / k), some);
+  }
+}
+
 void Gemm(ThreadPool& pool, const float* x, int64_t m, int64_t x_stride, const PackedMatrix& w, const float* bias, float* y,
           int64_t y_stride, bool accumulate) {
   const PackedMatrix::Impl& impl = w.impl();
   if (m <= 0 || impl.n <= 0) return;
-  const KernelTable& table = *impl.table;
-  GemmArgs args;
   if (impl.type == WeightType::kBF16) {
-    const int64_t row_bytes = impl.steps * 2 * table.x_bytes;
-    args.x = RoundX(pool, table, x, m, impl.k, x_stride, row_bytes);
-    args.x_stride = row_bytes / (table.x_bytes == 2 ? 4 : table.x_bytes);
-  } else {
-    args.x = x;
-    args.x_stride = x_stride;
+    thread_local AlignedBuffer rounded;
+    void* packed = rounded.Resize(static_cast<size_t>(m * PackedRowBytes(impl.type, impl.k)));
+    PackRows(pool, x, m, impl.k, x_stride, impl.type, packed);
+    return GemmPacked(pool, packed, m, w, bias, y, y_stride, accumulate);
   }
-  args.w = impl.data.data();
-  args.panel_stride = impl.panel_stride;
-  args.steps = impl.steps;
+  GemmArgs args = Arguments(impl, x, x_stride * static_cast<int64_t>(sizeof(float)), y, y_stride, accumulate);
   args.bias = bias;
-  args.y = y;
-  args.y_stride = y_stride;
-  args.n = impl.n;
-  args.accumulate = accumulate;
+  Run(pool, impl, args, m);
+}
 
+void GemmPacked(ThreadPool& pool, const void* x, int64_t m, const PackedMatrix& w, const float* bias, float* y, int64_t y_stride,
+                bool accumulate) {
+  const PackedMatrix::Impl& impl = w.impl();
+  if (m <= 0 || impl.n <= 0) return;
+  GemmArgs args = Arguments(impl, x, PackedRowBytes(impl.type, impl.k), y, y_stride, accumulate);
+  args.bias = bias;
+  Run(pool, impl, args, m);
+}
+
+void GemmOfPart(const void* x, int64_t m, const PackedMatrix& w, const GemmPart& part, float* y, int64_t y_stride, bool accumulate,
+                const int64_t* y_rows) {
+  const PackedMatrix::Impl& impl = w.impl();
+  if (m <= 0 || part.column_begin >= part.column_end) return;
+  const KernelTable& table = *impl.table;
+  const int64_t k_per_step = impl.type == WeightType::kBF16 ? 2 : 1;
+  GemmArgs args = Arguments(impl, x, PackedRowBytes(impl.type, part.k_end - part.k_begin), y, y_stride, accumulate);
+  const int64_t element = impl.type == WeightType::kBF16 ? sizeof(bf16) : sizeof(float);
+  args.w = static_cast<const char*>(args.w) + part.k_begin * table.lanes * element;
+  args.steps = (part.k_end - part.k_begin + k_per_step - 1) / k_per_step;
+  args.y_rows = y_rows;
   const auto kernel = impl.type == WeightType::kBF16 ? table.gemm_bf16 : table.gemm_f32;
-  const Partition split = Split(m, impl.panels, pool.threads());
-  const int64_t task_flops = 2 * split.row_chunk * impl.k * split.group_panels * table.lanes;
-  const int64_t grain = std::max<int64_t>(1, kTaskFlops / std::max<int64_t>(task_flops, 1));
-  pool.ParallelFor(split.groups * split.row_chunks, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t task = begin; task < end; ++task) {
-      const int64_t panel = task / split.row_chunks * split.group_panels, row = task % split.row_chunks * split.row_chunk;
-      kernel(args, row, std::min(row + split.row_chunk, m), panel, std::min(panel + split.group_panels, impl.panels));
-    }
-  });
+  kernel(args, 0, m, part.column_begin / table.lanes, (part.column_end + table.lanes - 1) / table.lanes);
+}
+
+namespace {
+
+HiddenLora LoraFrom(const PackedMatrix* b, const void* z, int64_t z_bytes, int64_t column_begin) {
+  if (b == nullptr) return {};
+  const PackedMatrix::Impl& impl = b->impl();
+  const int64_t element = impl.type == WeightType::kBF16 ? sizeof(bf16) : sizeof(float);
+  const void* w = static_cast<const char*>(impl.data.data()) + column_begin / impl.table->lanes * impl.panel_stride * element;
+  return {z, z_bytes / kXUnit, w, impl.panel_stride, impl.steps};
+}
+
+}  // namespace
+
+void ExpertHidden(const ExpertHiddenArgs& args, int64_t column_begin, int64_t column_end) {
+  const KernelTable& table = CurrentTable();
+  HiddenArgs inner{};
+  inner.gate = args.gate + column_begin;
+  inner.up = args.up + column_begin;
+  inner.h = args.h + column_begin;
+  inner.stride = args.stride;
+  inner.count = args.count;
+  inner.columns = column_end - column_begin;
+  inner.rows = args.rows;
+  inner.weights = args.weights;
+  inner.first = args.first;
+  inner.gate_lora = LoraFrom(args.gate_b, args.gate_z, args.z_bytes, column_begin);
+  inner.up_lora = LoraFrom(args.up_b, args.up_z, args.z_bytes, column_begin);
+  inner.hidden = static_cast<char*>(args.hidden);
+  inner.hidden_bytes = PackedRowBytes(args.type, inner.columns);
+  (args.type == WeightType::kBF16 ? table.hidden_bf16 : table.hidden_f32)(inner);
 }
 
 }  // namespace switchyard::kernels

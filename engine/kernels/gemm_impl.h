@@ -18,6 +18,12 @@ struct StepF32 {
   using W = float;
   static constexpr int kXPerStep = 1;
   static constexpr int kWPerStep = S::kLanes;
+  static constexpr bool kPairs = false;
+
+  // `lanes` values of a packed row, from `column` on.
+  static SWITCHYARD_INLINE void StoreX(char* row, int64_t column, typename S::F v, int64_t lanes) {
+    S::StoreN(reinterpret_cast<float*>(row) + column, v, lanes);
+  }
 
   template <int R, int C>
   static SWITCHYARD_INLINE void Run(typename S::F (&acc)[R][C], const X* x, int64_t x_stride, const W* w, int64_t panel_stride) {
@@ -41,6 +47,11 @@ struct StepWidened {
   using W = uint16_t;
   static constexpr int kXPerStep = 2;
   static constexpr int kWPerStep = 2 * S::kLanes;
+  static constexpr bool kPairs = true;
+
+  static SWITCHYARD_INLINE void StoreX(char* row, int64_t column, typename S::F v, int64_t lanes) {
+    S::StoreN(reinterpret_cast<float*>(row) + column, S::RoundBf16(v), lanes);
+  }
 
   template <int R, int C>
   static SWITCHYARD_INLINE void Run(typename S::F (&acc)[R][C], const X* x, int64_t x_stride, const W* w, int64_t panel_stride) {
@@ -90,8 +101,9 @@ struct GemmKernel {
   struct Tile {
     const X* x;
     const W* w;
-    float* y;
-    const float* bias;  // null but for the first k tile
+    float* y;               // at the panel's column: of the block's first row, or of row 0 with y_rows
+    const int64_t* y_rows;  // of the block's rows
+    const float* bias;      // null but for the first k tile
     int64_t steps;
     int64_t columns;  // valid ones of the C panels
     bool load_y;
@@ -106,7 +118,7 @@ struct GemmKernel {
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 16
-      for (int c = 0; c < C; ++c) acc[r][c] = Start(t, args.y_stride, r, c, full);
+      for (int c = 0; c < C; ++c) acc[r][c] = Start(t, YRow(args, t, r), c, full);
     }
     const X* x = t.x;
     const W* w = t.w;
@@ -122,7 +134,7 @@ struct GemmKernel {
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 16
       for (int c = 0; c < C; ++c) {
-        float* y = t.y + r * args.y_stride + c * L;
+        float* y = YRow(args, t, r) + c * L;
         if (full) {
           S::Store(y, acc[r][c]);
         } else {
@@ -132,14 +144,18 @@ struct GemmKernel {
     }
   }
 
+  static SWITCHYARD_INLINE float* YRow(const GemmArgs& args, const Tile& t, int r) {
+    return t.y + (t.y_rows != nullptr ? t.y_rows[r] : r) * args.y_stride;
+  }
+
   static SWITCHYARD_INLINE int64_t Valid(const Tile& t, int c) {
     const int64_t left = t.columns - c * L;
     return left >= L ? L : left < 0 ? 0 : left;
   }
 
-  static SWITCHYARD_INLINE F Start(const Tile& t, int64_t y_stride, int r, int c, bool full) {
+  static SWITCHYARD_INLINE F Start(const Tile& t, const float* y_row, int c, bool full) {
     const int64_t valid = full ? L : Valid(t, c);
-    F value = t.load_y ? S::LoadN(t.y + r * y_stride + c * L, valid) : S::Zero();
+    F value = t.load_y ? S::LoadN(y_row + c * L, valid) : S::Zero();
     if (t.bias != nullptr) value = S::Add(value, S::LoadN(t.bias + c * L, valid));
     return value;
   }
@@ -176,7 +192,8 @@ struct GemmKernel {
       int fetched = 0;
       for (int64_t row = row_begin; row < row_end; row += block) {
         tile.x = static_cast<const X*>(args.x) + row * args.x_stride + step * Step::kXPerStep;
-        tile.y = args.y + row * args.y_stride + panel * L;
+        tile.y = args.y + (args.y_rows != nullptr ? 0 : row * args.y_stride) + panel * L;
+        tile.y_rows = args.y_rows != nullptr ? args.y_rows + row : nullptr;
         tile.prefetch = next + fetched * args.panel_stride;
         tile.prefetch_panels = has_next && row > row_begin ? (C - fetched < share ? C - fetched : share) : 0;
         fetched += tile.prefetch_panels;
@@ -197,6 +214,10 @@ struct GemmKernel {
     if constexpr (S::kTallRows > S::kRows) {
       // Weights from memory are better streamed once past a few more rows than twice.
       const int64_t rows = row_end - row_begin;
+      // So few columns that the wide shape would run with one panel and a few accumulators: low-rank products.
+      if (rows > S::kRows && panel_end - panel_begin < S::kPanels) {
+        return Panels<S::kTallPanels, 1, S::kTallRows>(args, row_begin, row_end, panel_begin, panel_end);
+      }
       if (rows > S::kRows && rows <= S::kTallRows) {
         return Panels<S::kTallPanels, S::kRows + 1, S::kTallRows>(args, row_begin, row_end, panel_begin, panel_end);
       }

@@ -22,6 +22,7 @@ struct GemmArgs {
   int64_t y_stride = 0;
   int64_t n = 0;  // columns of y
   bool accumulate = false;
+  const int64_t* y_rows = nullptr;  // where each row of x goes; null: in order
 };
 
 // Query rows of one (segment, kv head): `rows` consecutive rows of the segment times the `group` query heads sharing the kv head.
@@ -40,22 +41,26 @@ struct AttentionArgs {
   float scale = 1.0f;
 };
 
-// See GatedExpertHidden in kernels.h.
-struct GatedHiddenArgs {
+// See ExpertHidden in kernels.h; everything from the range's first column on.
+struct HiddenLora {
+  const void* z = nullptr;
+  int64_t z_stride = 0;  // as GemmArgs::x_stride
+  const void* w = nullptr;
+  int64_t panel_stride = 0;
+  int64_t steps = 0;  // 0: no adapter
+};
+struct HiddenArgs {
   const float* gate;
   const float* up;
-  const float* zg;
-  int64_t rank_g;
-  const float* bg_t;
-  float scale_g;
-  const float* zu;
-  int64_t rank_u;
-  const float* bu_t;
-  float scale_u;
-  float weight;
-  int64_t n;
-  float* h_acc;
-  float* h_scratch;
+  float* h;
+  int64_t stride;
+  int64_t count, columns;
+  const int64_t* rows;
+  const float* weights;
+  const uint8_t* first;
+  HiddenLora gate_lora, up_lora;
+  char* hidden;          // or null
+  int64_t hidden_bytes;  // of a row
 };
 
 struct KernelTable {
@@ -76,7 +81,8 @@ struct KernelTable {
   LogSoftmaxStats (*row_stats)(const float* logits, int64_t n);
   void (*lora_shrink)(const float* x, int64_t k, const float* a, int64_t rank, float* z);
   void (*lora_expand_add)(const float* z, int64_t rank, const float* b_t, int64_t n, float scale, float* y);
-  void (*gated_hidden)(const GatedHiddenArgs& args);
+  void (*hidden_bf16)(const HiddenArgs& args);
+  void (*hidden_f32)(const HiddenArgs& args);
   void (*f32_to_bf16)(const float* x, int64_t n, bf16* y);
   void (*bf16_to_f32)(const bf16* x, int64_t n, float* y);
 };

@@ -47,7 +47,24 @@ class PackedMatrix {
 // With f32 weights all is fp32.
 void Gemm(ThreadPool& pool, const float* x, int64_t m, int64_t x_stride, const PackedMatrix& w, const float* bias, float* y,
           int64_t y_stride, bool accumulate);
-// The plain loop with the same contract but for the order of the sum: the reference of the tests.
+
+// Rows of x in the form that products with weights of one type read: rounded to bf16 and laid out for the instruction set, or the floats
+// themselves. Several products of the same rows then share the rounding. Rows lie PackedRowBytes apart; the memory is on a cache line.
+int64_t PackedRowBytes(WeightType type, int64_t k);
+void PackRows(ThreadPool& pool, const float* x, int64_t rows, int64_t k, int64_t x_stride, WeightType type, void* packed);
+// Gemm of such rows, bit for bit.
+void GemmPacked(ThreadPool& pool, const void* x, int64_t m, const PackedMatrix& w, const float* bias, float* y, int64_t y_stride,
+                bool accumulate);
+// A part of a product, on the calling thread: columns [column_begin, column_end) of the sum over [k_begin, k_end). column_begin is a
+// multiple of kColumnUnit; k_begin is even, k_end even or the end. x holds the range's part of each row only, packed; y points at column 0.
+// Row i goes to row y_rows[i] of y, or to row i when y_rows is null.
+inline constexpr int64_t kColumnUnit = 16;
+struct GemmPart {
+  int64_t column_begin, column_end, k_begin, k_end;
+};
+void GemmOfPart(const void* x, int64_t m, const PackedMatrix& w, const GemmPart& part, float* y, int64_t y_stride, bool accumulate,
+                const int64_t* y_rows);
+// The plain loop with the same contract as Gemm but for the order of the sum: the reference of the tests.
 void GemmReference(const float* x, int64_t m, int64_t x_stride, const float* w, int64_t n, int64_t k, const float* bias, float* y,
                    int64_t y_stride, bool accumulate, WeightType type);
 
@@ -88,16 +105,32 @@ struct LogSoftmaxStats {
 };
 LogSoftmaxStats RowStats(const float* logits, int64_t n);
 
-// The selected experts' part of one feed-forward block for one row, see engine/experts/mixture.h: low-rank products run in fp32.
+// Low-rank products of one row in fp32:
 // y[n] += scale * sum_r b[n, r] z[r];  z[r] = sum_k a[r, k] x[k]. a [rank, k] bf16/f32 rows; b is kept transposed [rank, n].
 void LoraShrink(const float* x, int64_t k, const float* a, int64_t rank, float* z);
 void LoraExpandAdd(const float* z, int64_t rank, const float* b_t, int64_t n, float scale, float* y);
-// One selected expert's hidden units for one row, in one pass over n:
-//   h = silu(gate + scale_g * sum_r bg_t[r, :] zg[r]) * (up + scale_u * sum_r bu_t[r, :] zu[r]);  h_scratch = h;  h_acc += weight * h.
-// A rank may be 0 (no adapter on that matrix; its pointers may be null).
-void GatedExpertHidden(const float* gate, const float* up, const float* zg, int64_t rank_g, const float* bg_t, float scale_g,
-                       const float* zu, int64_t rank_u, const float* bu_t, float scale_u, float weight, int64_t n, float* h_acc,
-                       float* h_scratch);
+
+// An expert's hidden units for some rows, columns [column_begin, column_end), on the calling thread. For each i, with r = rows[i]:
+//   v = silu(gate[r] + gate_b gate_z[i]) * (up[r] + up_b up_z[i]);  h[r] = weights[i] * v, or h[r] += weights[i] * v unless first[i]
+// The sums start from gate[r] and up[r]. column_begin is a multiple of kColumnUnit, rows are distinct.
+struct ExpertHiddenArgs {
+  WeightType type = WeightType::kF32;  // of all the packed things below
+  const float* gate = nullptr;
+  const float* up = nullptr;
+  float* h = nullptr;
+  int64_t stride = 0;  // of these three, in elements
+  int64_t count = 0;
+  const int64_t* rows = nullptr;
+  const float* weights = nullptr;
+  const uint8_t* first = nullptr;
+  const PackedMatrix* gate_b = nullptr;  // [n, rank], or null: the base's gate as it is
+  const void* gate_z = nullptr;          // packed rows of rank, z_bytes apart
+  const PackedMatrix* up_b = nullptr;
+  const void* up_z = nullptr;
+  int64_t z_bytes = 0;
+  void* hidden = nullptr;  // unless null: v as packed rows of column_end - column_begin
+};
+void ExpertHidden(const ExpertHiddenArgs& args, int64_t column_begin, int64_t column_end);
 
 void F32ToBf16(const float* x, int64_t n, bf16* y);  // round to nearest even
 void Bf16ToF32(const bf16* x, int64_t n, float* y);

@@ -32,21 +32,6 @@ struct Lora {
     }
   }
 
-  static void GatedHidden(const GatedHiddenArgs& t) {
-    int64_t i = 0;
-    for (; i + 4 * L <= t.n; i += 4 * L) {
-      F gate[4], up[4];
-      Expand4(t.zg, t.rank_g, t.bg_t + i, t.n, gate);
-      Expand4(t.zu, t.rank_u, t.bu_t + i, t.n, up);
-#pragma GCC unroll 4
-      for (int c = 0; c < 4; ++c) Finish(t, i + c * L, L, gate[c], up[c]);
-    }
-    for (; i < t.n; i += L) {
-      const int64_t lanes = t.n - i < L ? t.n - i : L;
-      Finish(t, i, lanes, Expand1(t.zg, t.rank_g, t.bg_t + i, t.n, lanes), Expand1(t.zu, t.rank_u, t.bu_t + i, t.n, lanes));
-    }
-  }
-
  private:
   // z[j] = a[j] · x for R neighbouring rows of a.
   template <int R>
@@ -82,14 +67,6 @@ struct Lora {
     F acc = S::Zero();
     for (int64_t r = 0; r < rank; ++r) acc = S::Fma(S::Set1(z[r]), LoadSome<S>(b_t + r * n, lanes), acc);
     return acc;
-  }
-
-  static SWITCHYARD_INLINE void Finish(const GatedHiddenArgs& t, int64_t i, int64_t lanes, F gate_delta, F up_delta) {
-    const F gate = S::Fma(S::Set1(t.scale_g), gate_delta, LoadSome<S>(t.gate + i, lanes));
-    const F up = S::Fma(S::Set1(t.scale_u), up_delta, LoadSome<S>(t.up + i, lanes));
-    const F h = S::Mul(Silu<S>(gate), up);
-    StoreSome<S>(t.h_scratch + i, h, lanes);
-    StoreSome<S>(t.h_acc + i, S::Fma(S::Set1(t.weight), h, LoadSome<S>(t.h_acc + i, lanes)), lanes);
   }
 };
 

@@ -1,5 +1,6 @@
 // AVX-512 with dot products of bf16 pairs: the AVX-512 table with its own bf16 matrix kernel.
 #include "engine/kernels/gemm_impl.h"
+#include "engine/kernels/hidden_impl.h"
 #include "engine/kernels/kernel_table.h"
 #include "engine/kernels/simd_avx512.h"
 
@@ -17,6 +18,16 @@ struct StepDot {
   using W = uint16_t;
   static constexpr int kXPerStep = 1;
   static constexpr int kWPerStep = 2 * Simd::kLanes;
+  static constexpr bool kPairs = true;
+
+  static SWITCHYARD_INLINE void StoreX(char* row, int64_t column, F v, int64_t lanes) {
+    uint16_t* to = reinterpret_cast<uint16_t*>(row) + column;
+    if (lanes == Simd::kLanes) {
+      Simd::StoreBf16(to, v);
+    } else {
+      Simd::StoreBf16N(to, v, lanes);
+    }
+  }
 
   template <int R, int C>
   static SWITCHYARD_INLINE void Run(F (&acc)[R][C], const X* x, int64_t x_stride, const W* w, int64_t panel_stride) {
@@ -49,6 +60,7 @@ KernelTable Make() {
   table.round_x = RoundXToPairs;
   table.x_bytes = sizeof(uint16_t);
   table.gemm_bf16 = GemmKernel<StepDot>::Run;
+  table.hidden_bf16 = HiddenKernel<StepDot>::Run;
   return table;
 }
 

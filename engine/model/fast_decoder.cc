@@ -66,11 +66,11 @@ class FastDecoder final : public Decoder {
       Attention(l, batch, segments, x, kv, delta.mutable_data_ptr<float>());
       kernels::AddRmsNorm(pool_, h, delta.const_data_ptr<float>(), rows, layer.post_attention_norm.const_data_ptr<float>(), hidden, eps, x);
       RETURN_IF_ERROR(mixture.routes->Route(l, normed, &routes));
-      const at::Tensor y = MixtureFast(compute_, normed, layer.ffn, *mixture.bank, l, routes, mixture.algorithm);
+      MixtureFast(compute_, x, rows, layer.ffn, *mixture.bank, l, routes, mixture.algorithm, delta.mutable_data_ptr<float>());
       // The norm that comes next: of the following layer, or the final one, whose result nobody reads (Logits norms the queried rows
       // alone).
       const at::Tensor& next = l + 1 < model_.config.num_layers ? model_.layers[l + 1].input_norm : model_.final_norm;
-      kernels::AddRmsNorm(pool_, h, y.const_data_ptr<float>(), rows, next.const_data_ptr<float>(), hidden, eps, x);
+      kernels::AddRmsNorm(pool_, h, delta.const_data_ptr<float>(), rows, next.const_data_ptr<float>(), hidden, eps, x);
       RETURN_IF_ERROR(CheckFinite(residual, batch, l));
     }
     return residual;

@@ -45,6 +45,11 @@ void Linear::ForwardInto(const float* x, int64_t rows, int64_t x_stride, float* 
   kernels::Gemm(*compute_->pool, x, rows, x_stride, *packed_, bias, y, y_stride, accumulate);
 }
 
+void Linear::ForwardPacked(const void* x, int64_t rows, float* y, int64_t y_stride) const {
+  const float* bias = bias_.defined() ? bias_.const_data_ptr<float>() : nullptr;
+  kernels::GemmPacked(*compute_->pool, x, rows, *packed_, bias, y, y_stride, /*accumulate=*/false);
+}
+
 int64_t Linear::bytes() const {
   const int64_t weights = packed_ ? packed_->bytes() : static_cast<int64_t>(weight_.nbytes());
   return weights + (bias_.defined() ? static_cast<int64_t>(bias_.nbytes()) : 0);

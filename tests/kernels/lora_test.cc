@@ -43,38 +43,6 @@ TEST_P(LoraTest, ExpandAddsTheScaledProduct) {
   }
 }
 
-TEST_P(LoraTest, GatedHiddenMatchesItsFormula) {
-  Random random(3);
-  for (const int64_t n : {1, 31, 64, 200, 1536}) {
-    for (const auto& [rank_g, rank_u] : {std::pair<int64_t, int64_t>{16, 16}, {8, 0}, {0, 5}, {0, 0}}) {
-      const std::vector<float> gate = random.Floats(n), up = random.Floats(n), zg = random.Floats(rank_g), zu = random.Floats(rank_u);
-      const std::vector<float> bg = random.Floats(rank_g * n, 0.3f), bu = random.Floats(rank_u * n, 0.3f), before = random.Floats(n);
-      std::vector<float> acc = before, h(n);
-      GatedExpertHidden(gate.data(), up.data(), rank_g ? zg.data() : nullptr, rank_g, rank_g ? bg.data() : nullptr, 2.0f,
-                        rank_u ? zu.data() : nullptr, rank_u, rank_u ? bu.data() : nullptr, 0.5f, 0.75f, n, acc.data(), h.data());
-      for (int64_t i = 0; i < n; ++i) {
-        double g = gate[i], u = up[i];
-        for (int64_t r = 0; r < rank_g; ++r) g += 2.0 * zg[r] * bg[r * n + i];
-        for (int64_t r = 0; r < rank_u; ++r) u += 0.5 * zu[r] * bu[r * n + i];
-        const double expected = g / (1 + std::exp(-g)) * u;
-        ASSERT_NEAR(h[i], expected, 1e-5 * (1 + std::abs(expected)) * (1 + std::abs(u)));
-        ASSERT_NEAR(acc[i], before[i] + 0.75 * h[i], 1e-6 * (1 + std::abs(h[i]) + std::abs(before[i])));
-      }
-    }
-  }
-}
-
-TEST_P(LoraTest, GatedHiddenWithoutAdaptersIsSiluMulBitForBit) {
-  Random random(4);
-  ThreadPool pool(1);
-  const int64_t n = 333;
-  const std::vector<float> gate = random.Floats(n, 3.0f), up = random.Floats(n);
-  std::vector<float> plain(n), acc(n, 0.0f), h(n);
-  SiluMul(pool, gate.data(), up.data(), n, plain.data());
-  GatedExpertHidden(gate.data(), up.data(), nullptr, 0, nullptr, 1.0f, nullptr, 0, nullptr, 1.0f, 1.0f, n, acc.data(), h.data());
-  EXPECT_TRUE(SameBits(plain.data(), h.data(), n));
-}
-
 TEST_P(LoraTest, NanIsNeverHidden) {
   const int64_t n = 40, k = 40;
   std::vector<float> x(k, 0.0f), a(2 * k, 0.0f), z(2), y(n, 0.0f);
