@@ -41,6 +41,14 @@ PairedRatio Paired(const std::vector<double>& numerator, const std::vector<doubl
   return {Median(ratios), Quantile(ratios, 0.1), Quantile(ratios, 0.9)};
 }
 
+SpeedFloor FloorOf(const Work& dense, const Work& routed, int64_t rows) {
+  SpeedFloor floor{dense.bytes / routed.bytes, dense.flops / routed.flops, 1};
+  floor.speed = rows <= 8 ? floor.bytes : rows >= 256 ? floor.flops : std::min(floor.bytes, floor.flops);
+  return floor;
+}
+
+nlohmann::json FloorJson(const SpeedFloor& floor) { return {{"bytes", floor.bytes}, {"flops", floor.flops}, {"speed", floor.speed}}; }
+
 nlohmann::json MachineDescription() {
   std::string model = "unknown";
   std::ifstream cpuinfo("/proc/cpuinfo");

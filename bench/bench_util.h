@@ -22,6 +22,19 @@ struct PairedRatio {
 };
 PairedRatio Paired(const std::vector<double>& numerator, const std::vector<double>& denominator);
 
+// What a step must read and multiply at the least.
+struct Work {
+  double bytes = 0, flops = 0;
+};
+// The best that any implementation can do: dense's speed over the routed one's with both limits at their floor.
+//   <= 8 rows: bytes(dense) / bytes(dense + distinct experts selected + router); >= 256 rows: the same of FLOPs; between: the smaller.
+struct SpeedFloor {
+  double bytes = 1, flops = 1;
+  double speed = 1;  // that of the two which binds at this number of rows
+};
+SpeedFloor FloorOf(const Work& dense, const Work& routed, int64_t rows);
+nlohmann::json FloorJson(const SpeedFloor& floor);
+
 // CPU model and cores. Absolute times of a shared machine drift: quote ratios taken in one run.
 nlohmann::json MachineDescription();
 

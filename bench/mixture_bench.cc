@@ -75,11 +75,16 @@ class Model {
     return bank;
   }
 
-  // Dense2MoE's router over `experts` experts, through a file as a server loads it.
-  std::unique_ptr<Router> MakeRouter(int experts, int32_t k) const {
+  // Parameters of one layer's matrices, and of one expert in it.
+  double ffn_parameters() const { return 3.0 * static_cast<double>(shape_.hidden * shape_.width); }
+  double projection_parameters() const { return static_cast<double>(shape_.hidden * (shape_.qkv + shape_.hidden)); }
+  double expert_parameters(int64_t rank) const { return 3.0 * static_cast<double>(rank * (shape_.hidden + shape_.width)); }
+
+  // A router of `kind` over `experts` experts, through a file as a server loads it.
+  std::unique_ptr<Router> MakeRouter(const std::string& kind, int experts, int32_t k) const {
     RouterManifest manifest;
     manifest.name = "bench";
-    manifest.kind = "dense2moe_mlp";
+    manifest.kind = kind;
     manifest.top_k = k;
     manifest.weight_mode = "renorm";
     manifest.num_layers = shape_.layers;
@@ -97,6 +102,10 @@ class Model {
     };
     const int64_t inner = shape_.hidden / 2;
     for (int32_t l = 0; l < shape_.layers; ++l) {
+      if (kind == "linear") {
+        add(l, "weight", Random(experts, shape_.hidden));
+        continue;
+      }
       add(l, "fc1.weight", Random(inner, shape_.hidden));
       add(l, "fc1.bias", at::zeros({inner}, at::kBFloat16));
       add(l, "fc2.weight", Random(experts, inner));
@@ -126,6 +135,7 @@ struct Case {
   MixtureAlgorithm algorithm = MixtureAlgorithm::kSingleDown;
   const ExpertBank* bank = nullptr;
   const Router* router = nullptr;
+  double router_element = 4;  // bytes of most of its parameters
 };
 
 // Seconds over all layers.
@@ -166,10 +176,41 @@ Times RunCase(const Model& model, const Case& c, const at::Tensor& x) {
     times.projections += Lap(&since);
     if (c.router != nullptr) RouteRows(c, l, x, &routes);
     times.router += Lap(&since);
-    MixtureFast(model.compute(), x, layer.ffn, c.bank == nullptr ? no_experts : *c.bank, l, routes, c.algorithm);
+    MixtureFast(model.compute(), x.const_data_ptr<float>(), x.size(0), layer.ffn, c.bank == nullptr ? no_experts : *c.bank, l, routes,
+                c.algorithm, out.mutable_data_ptr<float>());
     times.block += Lap(&since);
   }
   return times;
+}
+
+struct Floors {
+  SpeedFloor block, layer;
+};
+
+// What a layer of the routed case cannot do without, from the experts its rows select.
+Floors FloorsOf(const Model& model, const Case& c, int64_t rank, const at::Tensor& x) {
+  constexpr double kBf16 = 2;
+  const double layers = model.shape().layers, rows = static_cast<double>(x.size(0));
+  double distinct = 0, assigned = 0;  // sums over the layers
+  LayerRoutes routes;
+  for (int32_t l = 0; l < model.shape().layers; ++l) {
+    RouteRows(c, l, x, &routes);
+    std::vector<bool> selected(static_cast<size_t>(c.router->num_experts()));
+    for (const int16_t expert : routes.experts) {
+      if (expert == LayerRoutes::kUnused || (*c.bank)[static_cast<size_t>(expert)]->is_zero) continue;
+      distinct += selected[static_cast<size_t>(expert)] ? 0 : 1;
+      selected[static_cast<size_t>(expert)] = true;
+      ++assigned;
+    }
+  }
+  const double router_bytes = static_cast<double>(c.router->bytes()) / layers;
+  const double router_flops = 2 * rows * router_bytes / c.router_element;
+  const Work experts = {kBf16 * model.expert_parameters(rank) * distinct / layers, 2 * model.expert_parameters(rank) * assigned / layers};
+  const Work block = {kBf16 * model.ffn_parameters(), 2 * rows * model.ffn_parameters()};
+  const Work rest = {kBf16 * model.projection_parameters(), 2 * rows * model.projection_parameters()};
+  const Work layer = {block.bytes + rest.bytes, block.flops + rest.flops};
+  return {FloorOf(block, {block.bytes + experts.bytes, block.flops + experts.flops}, x.size(0)),
+          FloorOf(layer, {layer.bytes + experts.bytes + router_bytes, layer.flops + experts.flops + router_flops}, x.size(0))};
 }
 
 std::vector<double> Of(const std::vector<Times>& rounds, double (*value)(const Times&)) {
@@ -181,7 +222,7 @@ std::vector<double> Of(const std::vector<Times>& rounds, double (*value)(const T
 nlohmann::json Ratio(const PairedRatio& ratio) { return {{"median", ratio.median}, {"p10", ratio.low}, {"p90", ratio.high}}; }
 
 // Cases[0] is dense. Prints a row a case and appends to `results`.
-void Compare(const Model& model, const std::vector<Case>& cases, int64_t rows, int rounds, int experts, int32_t k,
+void Compare(const Model& model, const std::vector<Case>& cases, int64_t rank, int64_t rows, int rounds, int experts, int32_t k,
              nlohmann::json* results) {
   const at::Tensor x = at::randn({rows, model.shape().hidden});
   std::vector<std::vector<Times>> times(cases.size());
@@ -191,6 +232,9 @@ void Compare(const Model& model, const std::vector<Case>& cases, int64_t rows, i
       if (round >= 0) times[i].push_back(t);
     }
   }
+  const Floors floors = FloorsOf(model, cases[1], rank, x);
+  std::printf("%4d %2d %5d  %-8s block / dense %.3f, speed of a layer %.3f (bytes %.3f, FLOPs %.3f)\n", experts, k, static_cast<int>(rows),
+              "floor", 1 / floors.block.speed, floors.layer.speed, floors.layer.bytes, floors.layer.flops);
   const auto block = [](const Times& t) { return t.block; };
   const auto layer = [](const Times& t) { return t.layer(); };
   const auto router = [](const Times& t) { return t.router; };
@@ -211,12 +255,14 @@ void Compare(const Model& model, const std::vector<Case>& cases, int64_t rows, i
                         {"router_us", router_us},
                         {"block_vs_dense", Ratio(block_tax)},
                         {"layer_vs_dense", Ratio(layer_tax)},
+                        {"block_floor", FloorJson(floors.block)},
+                        {"layer_floor", FloorJson(floors.layer)},
                         {"rounds", rounds}});
   }
 }
 
 int Main(int argc, char** argv) {
-  std::string shape = "smollm2", json;
+  std::string shape = "smollm2", json, router_kind = "dense2moe_mlp";
   int threads = 2, rounds = 15;
   int64_t rank = 16;
   std::vector<int> banks = {4, 16};
@@ -225,6 +271,9 @@ int Main(int argc, char** argv) {
   bool ours_only = false;
   CLI::App app("Dense feed-forward block against mixtures of LoRA experts: ours, MixLoRA-style, one block per expert");
   app.add_option("--shape", shape, "smollm2, 1b or 3b")->check(CLI::IsMember(kShapes))->capture_default_str();
+  app.add_option("--router-kind", router_kind, "dense2moe_mlp (a hidden layer of half the model's width) or linear")
+      ->check(CLI::IsMember({"dense2moe_mlp", "linear"}))
+      ->capture_default_str();
   app.add_option("--json", json, "Also write the results to this file");
   app.add_option("--threads", threads)->check(CLI::Range(1, 256))->capture_default_str();
   app.add_option("--rounds", rounds, "Rounds at few rows; a fifth of it, at least 3, from 256 rows")
@@ -241,6 +290,7 @@ int Main(int argc, char** argv) {
   kernels::ThreadPool pool(threads);
   const Compute compute{Backend::kFast, at::kBFloat16, &pool};
   const Model model(kShapes.at(shape), compute);
+  std::printf("%s router; ", router_kind.c_str());
   std::printf("%s: %d layers, hidden %d, width %d, bf16, rank %d, %d threads, %s\n", shape.c_str(), model.shape().layers,
               static_cast<int>(model.shape().hidden), static_cast<int>(model.shape().width), static_cast<int>(rank), threads,
               kernels::IsaName(kernels::CurrentIsa()));
@@ -249,19 +299,21 @@ int Main(int argc, char** argv) {
   for (const int experts : banks) {
     const ExpertBank bank = model.Bank(experts, rank);
     for (const int32_t k : ks) {
-      const std::unique_ptr<Router> router = model.MakeRouter(experts + 1, std::min(k, experts + 1));
-      std::vector<Case> cases = {{"dense"}, {"ours", MixtureAlgorithm::kSingleDown, &bank, router.get()}};
+      const std::unique_ptr<Router> router = model.MakeRouter(router_kind, experts + 1, std::min(k, experts + 1));
+      std::vector<Case> cases = {{"dense"}};
+      cases.push_back({"ours", MixtureAlgorithm::kSingleDown, &bank, router.get(), router_kind == "linear" ? 4.0 : 2.0});
       if (!ours_only) {
         cases.push_back({"mixlora", MixtureAlgorithm::kMixLora, &bank, router.get()});
         cases.push_back({"naive", MixtureAlgorithm::kNaive, &bank, router.get()});
       }
       for (const int64_t rows : row_counts)
-        Compare(model, cases, rows, rows >= 256 ? std::max(3, rounds / 5) : rounds, experts, k, &results);
+        Compare(model, cases, rank, rows, rows >= 256 ? std::max(3, rounds / 5) : rounds, experts, k, &results);
     }
   }
   WriteJson(json, {{"bench", "mixture"},
                    {"shape", shape},
                    {"rank", rank},
+                   {"router_kind", router_kind},
                    {"threads", threads},
                    {"isa", kernels::IsaName(kernels::CurrentIsa())},
                    {"machine", MachineDescription()},
