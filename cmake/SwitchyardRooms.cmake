@@ -2,13 +2,19 @@
 #
 #   switchyard_room(NAME [TORCH] SOURCES ... [DEPS ...])
 #     A static library switchyard_NAME (alias switchyard::NAME). TORCH rooms get LibTorch and share one precompiled ATen header.
-#   switchyard_test(NAME [TORCH] SOURCES ... DEPS ... [LABELS ...] [TIMEOUT seconds])
-#     A GoogleTest executable NAME, one CTest test per TEST().
+#   switchyard_test(NAME [TORCH] SOURCES ... DEPS ... [LABELS label] [TIMEOUT seconds])
+#     A GoogleTest executable NAME, one CTest test per TEST(), labelled with its room (the directory's name) unless LABELS says otherwise.
 
 include(GoogleTest)
 
 # Every test runs with passive OpenMP waiting: libgomp's default spinning stalls each parallel region as soon as another thread wants a core.
 set(SWITCHYARD_TEST_ENVIRONMENT "GOMP_SPINCOUNT=0")
+
+# Sanitizers make everything several times slower.
+set(SWITCHYARD_TIMEOUT_FACTOR 1)
+if(SWITCHYARD_SANITIZE)
+  set(SWITCHYARD_TIMEOUT_FACTOR 6)
+endif()
 
 function(switchyard_use_torch target)
   target_link_libraries(${target} PUBLIC LibTorch::cpu)
@@ -55,16 +61,19 @@ function(switchyard_test name)
   if(ARG_TORCH)
     switchyard_use_torch(${name})
   endif()
+  math(EXPR ARG_TIMEOUT "${ARG_TIMEOUT} * ${SWITCHYARD_TIMEOUT_FACTOR}")
+  # One label, the room unless LABELS says otherwise: gtest_discover_tests takes lists apart.
   if(NOT ARG_LABELS)
-    set(ARG_LABELS unit)   # an empty value would swallow the next property
+    get_filename_component(ARG_LABELS ${CMAKE_CURRENT_SOURCE_DIR} NAME)
   endif()
   gtest_discover_tests(${name}
     WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
     DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120
-    PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}" ENVIRONMENT "${SWITCHYARD_TEST_ENVIRONMENT}")
+    PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS ${ARG_LABELS} ENVIRONMENT "${SWITCHYARD_TEST_ENVIRONMENT}")
 endfunction()
 
-# A libFuzzer target when SWITCHYARD_FUZZ is on (clang); otherwise the same entry point replays its seed corpus as an ordinary test.
+# A libFuzzer target when SWITCHYARD_FUZZ is on (clang); otherwise the same entry point runs over its seed corpus and a fixed
+# number of mutations of it as an ordinary test.
 #   switchyard_fuzz(NAME SOURCES ... DEPS ... [CORPUS directory])
 function(switchyard_fuzz name)
   cmake_parse_arguments(ARG "" "CORPUS" "SOURCES;DEPS" ${ARGN})
@@ -77,7 +86,8 @@ function(switchyard_fuzz name)
   else()
     add_executable(${name} ${ARG_SOURCES} ${PROJECT_SOURCE_DIR}/tests/fuzz/replay_main.cc)
     add_test(NAME ${name}.replay COMMAND ${name} ${ARG_CORPUS} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
-    set_tests_properties(${name}.replay PROPERTIES TIMEOUT 120 LABELS fuzz)
+    math(EXPR timeout "120 * ${SWITCHYARD_TIMEOUT_FACTOR}")
+    set_tests_properties(${name}.replay PROPERTIES TIMEOUT ${timeout} LABELS fuzz)
   endif()
   target_link_libraries(${name} PRIVATE ${ARG_DEPS})
 endfunction()
