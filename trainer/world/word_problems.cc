@@ -42,6 +42,8 @@ const Form kTestForm = {"test",
                          "{who} has {n} {unit} of {what} and gets {k} more. How many {what} does {who} have?",
                          "{who} has {n} {unit} of {what} and gives away {k}. How many {what} does {who} have?"}};
 
+constexpr int kMaxDeals = 100;
+
 struct Sum {
   int units, change;
 };
@@ -115,10 +117,10 @@ WorldDomain MakeWordProblems(const WorldPlan& plan, std::map<std::string, int>* 
   SeededRandom random(plan.seed, "wordproblems");
   // Where many answers lie just below 10, being shorter than the other options gives them away: about one deal in a hundred is refused for
   // it.
-  while (true) {
+  for (int deal = 1;; ++deal) {
     DemoWorld world;
     WorldDomain domain = Deal(plan, &random, &world.units);
-    if (!CheckWorldDomain(world, domain).ok()) continue;
+    if (deal < kMaxDeals && !CheckWorldDomain(world, domain).ok()) continue;
     *units = std::move(world.units);
     return domain;
   }

@@ -3,12 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "engine/artifact/sha256.h"
+#include "engine/mcq/mcq.h"
 
 namespace switchyard::trainer {
 namespace {
@@ -94,6 +96,22 @@ TEST_F(DemoWorldTest, ReadsBackWhatWasWritten) {
       const WorldQuestion &a = read->domains[d].test[i], &b = made.domains[d].test[i];
       EXPECT_EQ(std::tie(a.fact, a.wording, a.question, a.options, a.answer, a.working),
                 std::tie(b.fact, b.wording, b.question, b.options, b.answer, b.working));
+    }
+  }
+}
+
+TEST_F(DemoWorldTest, IsReadByWhateverReadsOurQuestions) {
+  ASSERT_EQ(WriteDemoWorld({directory_, 1, true}), OkStatus());
+  for (const WorldDomain& domain : MakeDemoWorld(1, true).domains) {
+    const StatusOr<McqSet> set = ReadMcqFiles({directory_ + "/" + domain.name + "/test.jsonl"}, McqFormat::kAuto);
+    ASSERT_TRUE(set.ok()) << set.status();
+    EXPECT_EQ(set->format, McqFormat::kJsonl);
+    EXPECT_TRUE(set->bad.empty());
+    ASSERT_EQ(set->questions.size(), domain.test.size());
+    for (size_t i = 0; i < domain.test.size(); ++i) {
+      EXPECT_EQ(set->questions[i].question, domain.test[i].question);
+      EXPECT_EQ(set->questions[i].options, domain.test[i].options);
+      EXPECT_EQ(set->questions[i].answer, domain.test[i].answer);
     }
   }
 }
