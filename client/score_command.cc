@@ -10,13 +10,10 @@
 #include "client/mcq_report.h"
 #include "client/proto_json.h"
 #include "client/score_view.h"
-#include "engine/mcq/lines.h"
 #include "engine/mcq/utf8.h"
 
 namespace switchyard::client {
 namespace {
-
-constexpr size_t kMaxTemplateBytes = size_t{4} << 20;
 
 bool IsBlankCharacter(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
 
@@ -174,8 +171,7 @@ StatusOr<McqRunOptions> ScoreCommand::RunOptions(const RetryPolicy& retry) const
   ASSIGN_OR_RETURN(options.common, CommonRequest());
   ASSIGN_OR_RETURN(options.judges, ParseJudgeSelection(judge_));
   if (!template_file_.empty()) {
-    ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(template_file_, kMaxTemplateBytes));
-    ASSIGN_OR_RETURN(options.templates, ParseTemplates(text, template_file_));
+    ASSIGN_OR_RETURN(options.templates, ReadTemplates(template_file_));
   }
   options.concurrency = batch_.concurrency;
   options.retry = retry;

@@ -44,25 +44,6 @@ StatusOr<McqFormat> DetectFormat(std::string_view text, const std::string& file)
   return InvalidArgument("%s: JSON lines, but with the keys of no known format; %s", file, kNameOne);
 }
 
-std::vector<std::string> ExpandDirectories(const std::vector<std::string>& paths) {
-  std::vector<std::string> files;
-  for (const std::string& path : paths) {
-    std::error_code error;
-    if (!std::filesystem::is_directory(path, error)) {
-      files.push_back(path);
-      continue;
-    }
-    std::vector<std::string> inside;
-    for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
-      const auto extension = entry.path().extension();
-      if (extension == ".csv" || extension == ".json" || extension == ".jsonl") inside.push_back(entry.path().string());
-    }
-    std::sort(inside.begin(), inside.end());
-    files.insert(files.end(), inside.begin(), inside.end());
-  }
-  return files;
-}
-
 }  // namespace
 
 std::string_view McqFormatName(McqFormat format) {
@@ -143,9 +124,28 @@ StatusOr<McqSet> ParseMcq(std::string_view text, McqFormat format, const std::st
   return set;
 }
 
+std::vector<std::string> McqFilesIn(const std::vector<std::string>& paths) {
+  std::vector<std::string> files;
+  for (const std::string& path : paths) {
+    std::error_code error;
+    if (!std::filesystem::is_directory(path, error)) {
+      files.push_back(path);
+      continue;
+    }
+    std::vector<std::string> inside;
+    for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
+      const auto extension = entry.path().extension();
+      if (extension == ".csv" || extension == ".json" || extension == ".jsonl") inside.push_back(entry.path().string());
+    }
+    std::sort(inside.begin(), inside.end());
+    files.insert(files.end(), inside.begin(), inside.end());
+  }
+  return files;
+}
+
 StatusOr<McqSet> ReadMcqFiles(const std::vector<std::string>& paths, McqFormat format) {
   McqSet all;
-  const std::vector<std::string> files = ExpandDirectories(paths);
+  const std::vector<std::string> files = McqFilesIn(paths);
   if (files.empty()) return NotFound("no .csv, .json or .jsonl file in what was named");
   for (const std::string& file : files) {
     ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(file, kMaxMcqFileBytes));

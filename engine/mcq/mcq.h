@@ -56,7 +56,10 @@ StatusOr<McqFormat> ParseMcqFormat(std::string_view name);
 // INVALID_ARGUMENT when the format cannot be told, or the text as a whole is not in it. `file` is for messages and ids.
 StatusOr<McqSet> ParseMcq(std::string_view text, McqFormat format, const std::string& file);
 
-// Files, and directories of which every *.csv, *.json and *.jsonl is read in the order of names. The sets are joined.
+// Files as they are named; in the place of a directory every *.csv, *.json and *.jsonl in it, in the order of names.
+std::vector<std::string> McqFilesIn(const std::vector<std::string>& paths);
+
+// All of McqFilesIn(paths), their sets joined.
 StatusOr<McqSet> ReadMcqFiles(const std::vector<std::string>& paths, McqFormat format);
 
 // ---- one function a format, used by ParseMcq; `set` receives questions and bad records

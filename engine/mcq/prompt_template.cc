@@ -4,11 +4,13 @@
 #include <set>
 #include <vector>
 
+#include "engine/mcq/lines.h"
 #include "engine/mcq/utf8.h"
 
 namespace switchyard {
 namespace {
 
+constexpr size_t kMaxTemplateBytes = size_t{4} << 20;
 constexpr std::string_view kPlaceholders[] = {"question", "options", "letters", "context"};
 
 std::string Letter(size_t index) { return std::string(1, static_cast<char>('A' + index)); }
@@ -127,6 +129,11 @@ StatusOr<PromptTemplates> ParseTemplates(std::string_view file_text, const std::
   RETURN_IF_ERROR(CheckTemplate(templates.letter, "letter", file));
   RETURN_IF_ERROR(CheckTemplate(templates.text, "text", file));
   return templates;
+}
+
+StatusOr<PromptTemplates> ReadTemplates(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(path, kMaxTemplateBytes));
+  return ParseTemplates(text, path);
 }
 
 std::string RenderPrompt(std::string_view prompt_template, const McqQuestion& question) {

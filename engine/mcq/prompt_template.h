@@ -31,6 +31,9 @@ struct PromptTemplates {
 // an unknown section or placeholder, a section given twice, a prompt without {question}.
 StatusOr<PromptTemplates> ParseTemplates(std::string_view file_text, const std::string& file);
 
+// The same out of a file. NOT_FOUND when it cannot be opened, RESOURCE_EXHAUSTED beyond 4 MiB.
+StatusOr<PromptTemplates> ReadTemplates(const std::string& path);
+
 // REQUIRES: a template out of ParseTemplates or Default().
 std::string RenderPrompt(std::string_view prompt_template, const McqQuestion& question);
 

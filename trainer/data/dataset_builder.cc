@@ -1,0 +1,102 @@
+#include "trainer/data/dataset_builder.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/artifact/sha256.h"
+#include "engine/mcq/dense2moe_prompt.h"
+#include "engine/text/lm_eval_split.h"
+
+namespace switchyard::trainer {
+namespace {
+
+void HashNumber(uint64_t value, Sha256* hash) {
+  char bytes[8];
+  for (int i = 0; i < 8; ++i) bytes[i] = static_cast<char>(value >> (8 * i));
+  hash->Update(std::string_view(bytes, sizeof(bytes)));
+}
+
+std::string Fingerprint(const Dataset& dataset) {
+  Sha256 hash;
+  HashNumber(dataset.domains.size(), &hash);
+  for (const std::string& domain : dataset.domains) {
+    HashNumber(domain.size(), &hash);
+    hash.Update(domain);
+  }
+  for (const Example& example : dataset.examples) {
+    HashNumber(static_cast<uint64_t>(example.domain), &hash);
+    HashNumber(static_cast<uint64_t>(example.answer_begin), &hash);
+    HashNumber(example.tokens.size(), &hash);
+    for (const int32_t token : example.tokens) HashNumber(static_cast<uint64_t>(token), &hash);
+  }
+  return hash.Hex();
+}
+
+}  // namespace
+
+std::string RecordKey(const Record& record) {
+  if (!record.question) return record.prompt;
+  return record.question->context + "\n\n" + record.question->question;
+}
+
+int32_t DatasetBuilder::Domain(const std::string& name) {
+  const auto found = std::find(dataset_.domains.begin(), dataset_.domains.end(), name);
+  if (found == dataset_.domains.end()) {
+    dataset_.domains.push_back(name);
+    return static_cast<int32_t>(dataset_.domains.size()) - 1;
+  }
+  return static_cast<int32_t>(found - dataset_.domains.begin());
+}
+
+Status DatasetBuilder::Add(const Record& record, int32_t domain) {
+  if (!record.question) return AddExample(record, record.prompt, record.answer, options_.append_eos.value_or(true), domain);
+  const McqQuestion& question = *record.question;
+  const bool eos = options_.append_eos.value_or(false);
+  if (options_.target == Target::kDense2Moe) {
+    return AddExample(record, Dense2MoePrompt(question), Dense2MoeTarget(question), eos, domain);
+  }
+  if (options_.target != Target::kLetter) {
+    const std::string answer = " " + question.options[question.answer];
+    RETURN_IF_ERROR(AddExample(record, RenderPrompt(options_.templates.text, question), answer, eos, domain));
+  }
+  if (options_.target != Target::kText) {
+    const std::string answer = {' ', static_cast<char>('A' + question.answer)};
+    RETURN_IF_ERROR(AddExample(record, RenderPrompt(options_.templates.letter, question), answer, eos, domain));
+  }
+  return OkStatus();
+}
+
+Status DatasetBuilder::AddExample(const Record& record, const std::string& prompt, const std::string& answer, bool append_eos,
+                                  int32_t domain) {
+  const auto prefix = options_.bos_token ? options_.bos_token : options_.eos_token;
+  StatusOr<LmEvalSplit> split = SplitAsLmEval(tokenizer_, prompt, answer, prefix);
+  if (split.status().code() == absl::StatusCode::kInvalidArgument) {
+    dataset_.bad.push_back({record.file, record.line, std::string(Message(split.status()))});
+    return OkStatus();
+  }
+  RETURN_IF_ERROR(split.status());
+  if (append_eos) {
+    if (!options_.eos_token) return FailedPrecondition("answers are to end in EOS, and this model names none; set append_eos to false");
+    split->continuation.push_back(*options_.eos_token);
+  }
+  const auto length = static_cast<int64_t>(split->context.size() + split->continuation.size());
+  if (length > options_.max_tokens) {
+    ++dataset_.over_long;
+    AddBad({record.file, record.line, absl::StrFormat("%d tokens, the limit is %d", length, options_.max_tokens)});
+    return OkStatus();
+  }
+  Example example;
+  example.tokens = std::move(split->context);
+  example.answer_begin = static_cast<int32_t>(example.tokens.size());
+  example.tokens.insert(example.tokens.end(), split->continuation.begin(), split->continuation.end());
+  example.domain = domain;
+  dataset_.examples.push_back(std::move(example));
+  return OkStatus();
+}
+
+Dataset DatasetBuilder::Finish() {
+  dataset_.fingerprint = Fingerprint(dataset_);
+  return std::move(dataset_);
+}
+
+}  // namespace switchyard::trainer
