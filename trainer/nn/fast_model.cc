@@ -123,7 +123,9 @@ class FastModel final : public TrainableModel {
     for (size_t l = 0; l < layers_.size(); ++l) {
       Saved saved;
       ASSIGN_OR_RETURN(h, LayerForward(l, batch, plan, h, nullptr, &saved, &result));
-      if (detail != nullptr && plan.router != nullptr) detail->routes.push_back(std::move(saved.router.routes));
+      if (detail == nullptr || plan.router == nullptr) continue;
+      detail->routes.push_back(std::move(saved.router.routes));
+      detail->router_inputs.push_back(saved.router_in);
     }
     at::Tensor normed, logits;
     ForChunks(h, batch, [&](int64_t begin, int64_t count, const at::Tensor& chunk, const at::Tensor& /*inputs*/) {

@@ -53,6 +53,7 @@ void Add(const PassResult& from, PassResult* to);
 struct EvaluationDetail {
   std::vector<float> log_probs;            // [A] of the targets
   std::vector<LayerRoutes> routes;         // [L]; with a router
+  std::vector<at::Tensor> router_inputs;   // [L] of [T, H] f32; with a router
 };
 
 struct ModelOptions {

@@ -158,7 +158,10 @@ class ReferenceModel final : public TrainableModel {
     for (const Parameter& parameter : plan.router->LayerParameters(l)) leaves->Borrow(parameter);
     ASSIGN_OR_RETURN(RouterOutput out, plan.router->Forward(l, x.to(at::kFloat), generator ? &*generator : nullptr));
     CountRoutes(l, out, experts, result);
-    if (detail != nullptr) detail->routes.push_back(out.routes);
+    if (detail != nullptr) {
+      detail->routes.push_back(out.routes);
+      detail->router_inputs.push_back(x.to(at::kFloat));
+    }
     if (out.loss.defined()) *router_loss = router_loss->defined() ? *router_loss + out.loss : out.loss;
     return out.gates;
   }

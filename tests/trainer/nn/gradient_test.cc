@@ -10,7 +10,7 @@ namespace {
 
 struct Case {
   std::string name, architecture = "llama";
-  std::string router;  // kind, "" for fixed routes
+  std::string router = "";  // kind, "" for fixed routes
   int32_t top_k = 1;
   std::string gate = "ste";
   double balance = 0, z_loss = 0, jitter = 0, dropout = 0;

@@ -1,0 +1,112 @@
+// What is published is what was trained: the server's own loader reads it and computes the same.
+#include "trainer/run/publish.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "engine/runner/runner_factory.h"
+#include "tests/trainer/run/run_fixture.h"
+
+namespace switchyard::trainer {
+namespace {
+
+class PublishTest : public ::testing::Test {
+ protected:
+  PublishTest() : directory_(std::filesystem::temp_directory_path() / ("publish_" + std::to_string(getpid()))) {
+    std::filesystem::remove_all(directory_);
+    EXPECT_TRUE(testing::WriteTinyBase(directory_ / "base", Shape("llama")).ok());
+    base_ = *ReadBaseWeights(directory_ / "base", "f32", 64);
+    compute_ = {at::kFloat, &pool_};
+    for (int i = 0; i < 2; ++i) {
+      LoraExpert expert = NewLoraExpert(compute_, "expert" + std::to_string(i), base_.config, {.rank = 3, .alpha = 5, .down = i == 0}, 5 + i);
+      for (Parameter& p : expert.Parameters()) {
+        if (p.name.ends_with("lora_B")) p.value.uniform_(-0.3, 0.3);
+      }
+      expert.Repack();
+      const std::string directory = directory_ / expert.name;
+      EXPECT_TRUE(WriteLoraExpert(expert, {.rank = 3, .alpha = 5, .down = i == 0}, "tiny", directory).ok());
+      expert.generation = ReadPeftAdapter(directory, base_.config, {})->generation;
+      experts_.push_back(std::move(expert));
+    }
+    experts_.push_back(ZeroLoraExpert("zero", base_.config));
+    model_ = MakeFastModel(compute_, base_, experts_, {});
+  }
+  ~PublishTest() override { std::filesystem::remove_all(directory_); }
+
+  std::filesystem::path directory_;
+  kernels::ThreadPool pool_{2};
+  TrainCompute compute_;
+  BaseWeights base_;
+  std::vector<LoraExpert> experts_;
+  std::unique_ptr<TrainableModel> model_;
+};
+
+TEST_F(PublishTest, TheServersLoaderGivesTheSameRoutesAndLogProbabilities) {
+  for (const auto& [kind, k, gate] : {std::tuple{"dense2moe_mlp", 1, "ste"}, std::tuple{"dense2moe_mlp", 2, "renorm"}, std::tuple{"linear", 1, "raw"}}) {
+    const RouterOptions options{.kind = kind, .top_k = k, .gate = gate, .compute = at::kFloat};
+    const auto router = NewRouter(options, base_.config.num_layers, base_.config.hidden_size, 3, 8);
+    ASSERT_TRUE(router.ok()) << router.status();
+    for (Parameter& p : (*router)->Parameters()) p.value.detach().mul_(4);
+    const std::string path = directory_ / absl::StrFormat("router-%s-%d-%s", kind, k, gate);
+    const Dataset data = TinyData(8, base_.config.vocab_size, 3);
+    ASSERT_TRUE(PublishRouter(*model_, base_, experts_, **router, data, {"r", false, path}).ok());
+    RunnerOptions runner_options;
+    runner_options.base_directory = directory_ / "base";
+    runner_options.experts = {{"expert0", directory_ / "expert0"}, {"expert1", directory_ / "expert1"}, {"zero", ""}};
+    runner_options.router_directory = path;
+    runner_options.dtype = "f32";
+    const auto loaded = LoadRunner(runner_options);
+    ASSERT_TRUE(loaded.ok()) << loaded.status();
+
+    const PackedBatch batch = Pack(data, {0, 3, 5});
+    RoutePlan plan;
+    plan.router = router->get();
+    EvaluationDetail detail;
+    ASSERT_TRUE(model_->Evaluate(batch, plan, &detail).ok());
+    Step step;
+    step.snapshot = loaded->runner->snapshot();
+    step.tokens.assign(batch.tokens.begin(), batch.tokens.end());
+    RoutingPolicy policy;
+    std::vector<int32_t> slots(batch.tokens.size());
+    for (size_t i = 0; i < slots.size(); ++i) slots[i] = static_cast<int32_t>(i);
+    for (const auto& s : batch.segments) step.segments.push_back({s.begin, s.end, std::span(slots).subspan(s.begin, s.end - s.begin), &policy, true});
+    for (size_t i = 0; i < batch.rows.size(); ++i) step.logprobs.push_back({batch.rows[i], batch.targets[i]});
+    const auto result = loaded->runner->Run(step);
+    ASSERT_TRUE(result.ok()) << result.status();
+    const auto layers = static_cast<size_t>(base_.config.num_layers);
+    for (size_t s = 0; s < batch.segments.size(); ++s) {
+      const RouteTrace& trace = result->routes[s];
+      for (int32_t row = 0; row < trace.rows; ++row) {
+        for (size_t l = 0; l < layers; ++l) {
+          const LayerRoutes& ours = detail.routes[l];
+          const int64_t at = (batch.segments[s].begin + row) * ours.k, theirs = (row * static_cast<int64_t>(layers) + static_cast<int64_t>(l)) * trace.k;
+          for (int32_t slot = 0; slot < ours.k; ++slot) {
+            EXPECT_EQ(ours.experts[at + slot], trace.experts[theirs + slot]);
+            EXPECT_NEAR(ours.weights[at + slot], trace.weights[theirs + slot], 1e-4);
+          }
+        }
+      }
+    }
+    ASSERT_EQ(result->logprobs.size(), detail.log_probs.size());
+    for (size_t i = 0; i < detail.log_probs.size(); ++i) EXPECT_NEAR(result->logprobs[i].logprob, detail.log_probs[i], 1e-4);
+  }
+}
+
+TEST_F(PublishTest, ABaseWithTrainedAttentionIsAnotherGeneration) {
+  const auto model = MakeFastModel(compute_, base_, experts_, {.train_attention = true});
+  for (Parameter& p : model->Parameters()) p.value.mul_(1.25);
+  ASSERT_TRUE(PublishBase(base_, model->Parameters(), directory_ / "changed").ok());
+  const auto changed = ReadBaseWeights(directory_ / "changed", "f32", 64);
+  ASSERT_TRUE(changed.ok()) << changed.status();
+  EXPECT_NE(changed->generation, base_.generation);
+  for (size_t l = 0; l < base_.layers.size(); ++l) {
+    EXPECT_TRUE(at::allclose(changed->layers[l].qkv, base_.layers[l].qkv * 1.25));
+    EXPECT_TRUE(at::allclose(changed->layers[l].o, base_.layers[l].o * 1.25));
+    EXPECT_TRUE(at::equal(changed->layers[l].gate, base_.layers[l].gate));
+  }
+}
+
+}  // namespace
+}  // namespace switchyard::trainer

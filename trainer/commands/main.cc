@@ -1,0 +1,51 @@
+// switchyard-trainer: makes what the server loads.
+#include <malloc.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "trainer/commands/common.h"
+
+namespace switchyard::trainer {
+namespace {
+
+// libgomp's spinning waits stall every parallel region as soon as another thread wants the core; it reads this before main, so start again.
+void PassiveOpenMp(char** argv) {
+  if (std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
+  setenv("GOMP_SPINCOUNT", "0", 1);
+  execv("/proc/self/exe", argv);
+}
+
+int Main(int argc, char** argv) {
+  PassiveOpenMp(argv);
+  // Freed memory is kept: a step's large buffers would be page faults at every step otherwise.
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  const auto world = WorldOfProcesses(&argc, &argv);
+  CatchSignals();
+  CLI::App app("Trains Switchyard's experts and routers");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "switchyard-trainer 0.1.0");
+  Status result;
+  AddExpertCommand(app, *world, &result);
+  AddRouterCommand(app, *world, &result);
+  AddEvaluateCommand(app, *world, &result);
+  AddDemoDataCommand(app, &result);
+  AddImportCommand(app, &result);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error);
+  }
+  if (result.ok()) return 0;
+  std::fprintf(stderr, "switchyard-trainer: %s\n", std::string(Message(result)).c_str());
+  return absl::IsCancelled(result) ? 130 : 1;
+}
+
+}  // namespace
+}  // namespace switchyard::trainer
+
+int main(int argc, char** argv) { return switchyard::trainer::Main(argc, argv); }

@@ -1,0 +1,143 @@
+// switchyard-trainer router: a router over a frozen base and experts, or trained together with experts or attention.
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+
+#include "engine/artifact/atomic_file.h"
+#include "trainer/commands/common.h"
+#include "trainer/commands/experts.h"
+#include "trainer/run/checkpoint.h"
+#include "trainer/run/publish.h"
+
+namespace switchyard::trainer {
+
+namespace {
+
+struct Flags {
+  CommonFlags common;
+  ExpertFlags experts;
+  RouterOptions router;
+  std::string name = "router", gate = "auto", train = "router", init;
+  bool random = false;
+};
+
+// What --train names; a substring is enough, as in Dense2MoE.
+struct Trained {
+  bool router, experts, attention;
+};
+
+StatusOr<Trained> ParseTrain(const std::string& text) {
+  const auto has = [&](const char* part) { return text.find(part) != std::string::npos; };
+  const Trained trained{has("router"), has("mlp"), has("attention")};
+  if (!trained.router && !trained.experts && !trained.attention) {
+    return InvalidArgument("--train: expected router, mlp, attention or several joined (router_mlp), found %s", text);
+  }
+  return trained;
+}
+
+// Trained experts get directories of their own under `root`/experts, and the generations the router is bound to.
+Status PublishExperts(std::vector<LoraExpert>& experts, const BaseWeights& base, const std::string& root) {
+  for (LoraExpert& expert : experts) {
+    if (expert.Parameters().empty()) continue;
+    ASSIGN_OR_RETURN(const LoraOptions options, OptionsOf(expert));
+    const std::string directory = root + "/experts/" + expert.name;
+    RETURN_IF_ERROR(WriteLoraExpert(expert, options, base.directory, directory));
+    ASSIGN_OR_RETURN(const PeftAdapter written, ReadPeftAdapter(directory, base.config, {.allow_attention = false, .allow_zero_delta = true}));
+    expert.generation = written.generation;
+  }
+  return OkStatus();
+}
+
+Status Publish(const Flags& flags, const Workbench& bench, TrainableModel& model, std::vector<LoraExpert>& experts, const RouterModule& router) {
+  ASSIGN_OR_RETURN(StagedDirectory staged, StagedDirectory::Create(flags.common.out));
+  RETURN_IF_ERROR(PublishExperts(experts, bench.base(), staged.path()));
+  BaseWeights base = bench.base();
+  if (!model.Parameters().empty()) {
+    RETURN_IF_ERROR(PublishBase(bench.base(), model.Parameters(), staged.path() + "/base"));
+    ASSIGN_OR_RETURN(base.generation, BaseFingerprint(staged.path() + "/base"));
+  }
+  const RouterPublication publication{flags.name, flags.random, staged.path() + "/router"};
+  const Dataset& probes = bench.validation().examples.empty() ? bench.train() : bench.validation();
+  RETURN_IF_ERROR(PublishRouter(model, base, experts, router, probes, publication));
+  return staged.Publish();
+}
+
+StatusOr<std::unique_ptr<RouterModule>> OpenRouter(const Flags& flags, const BaseWeights& base, const std::vector<LoraExpert>& experts) {
+  RouterOptions options = flags.router;
+  options.gate = flags.gate != "auto" ? flags.gate : options.top_k == 1 ? "ste" : "renorm";
+  options.compute = base.dtype;
+  if (flags.init.empty()) {
+    return NewRouter(options, base.config.num_layers, base.config.hidden_size, static_cast<int32_t>(experts.size()), flags.common.seed);
+  }
+  ASSIGN_OR_RETURN(const RouterArtifact artifact, ReadRouterArtifact(flags.init));
+  std::vector<RouterExpertBinding> bindings;
+  for (const LoraExpert& expert : experts) bindings.push_back({expert.name, expert.generation, expert.is_zero});
+  RETURN_IF_ERROR(CheckRouterBinding(artifact.manifest, base.generation, bindings));
+  return ReadRouter(artifact, options);
+}
+
+Status RunRouter(Flags& flags, Communicator& world) {
+  ASSIGN_OR_RETURN(const Trained trained, ParseTrain(flags.train));
+  if (flags.random && !flags.init.empty()) return InvalidArgument("--random draws a router, --init reads one: choose");
+  ASSIGN_OR_RETURN(const auto bench, Workbench::Open(flags.common, "router " + flags.name, world));
+  ASSIGN_OR_RETURN(std::vector<LoraExpert> experts,
+                   OpenExperts(flags.experts, bench->compute(), bench->base().config, trained.experts, flags.common.seed));
+  if (experts.size() < 2) return InvalidArgument("a router chooses among at least two experts, zero included; found %d", experts.size());
+  ASSIGN_OR_RETURN(const auto router, OpenRouter(flags, bench->base(), experts));
+  const ModelOptions model_options{trained.attention, flags.common.recompute};
+  const auto model = MakeFastModel(bench->compute(), bench->base(), experts, model_options);
+  RunTask task;
+  task.model = model.get();
+  task.experts = &experts;
+  task.router = router.get();
+  if (trained.router) task.parameters = router->Parameters();
+  for (const LoraExpert& expert : experts) {
+    for (Parameter& parameter : expert.Parameters()) task.parameters.push_back(parameter);
+  }
+  for (Parameter& parameter : model->Parameters()) task.parameters.push_back(parameter);
+
+  std::string summary = "drawn at random, UNTRAINED";
+  if (!flags.random) {
+    const RouterOptions& r = router->options();
+    std::string decisive = absl::StrFormat("router|%s|%s|%s|%d|%s|%g|%g|%g|%g", flags.train, flags.init, r.kind, r.top_k, r.gate, r.balance, r.z_loss, r.jitter, r.dropout);
+    for (const LoraExpert& expert : experts) decisive += "|" + expert.name + "=" + expert.generation;
+    const RunOptions options = bench->Options(flags.common, decisive);
+    const Dataset* validation = bench->validation().examples.empty() ? nullptr : &bench->validation();
+    ASSIGN_OR_RETURN(const RunReport report, Train(task, bench->train(), validation, options, world, bench->log()));
+    if (report.stopped) return bench->first() ? Cancelled("stopped at step %d; the same command goes on from there", report.steps) : OkStatus();
+    summary = Summary(report);
+    for (const auto& [name, value] : RoutingScalars(report.validation, experts)) summary += absl::StrFormat("\n  %-28s %.3f", name, value);
+  }
+  if (!bench->first()) return OkStatus();
+  if (bench->log() != nullptr) RETURN_IF_ERROR(bench->log()->Close());
+  RETURN_IF_ERROR(Publish(flags, *bench, *model, experts, *router));
+  RETURN_IF_ERROR(CheckpointStore(bench->run_directory() + "/checkpoints").RemoveAll());
+  std::printf("%s: %s router, top-%d of %zu; %s\n", flags.common.out.c_str(), router->options().kind.c_str(), router->options().top_k, experts.size(), summary.c_str());
+  return OkStatus();
+}
+
+}  // namespace
+
+void AddRouterCommand(CLI::App& app, Communicator& world, Status* result) {
+  auto flags = std::make_shared<Flags>();
+  flags->router.dropout = 0.1;
+  CLI::App* command = app.add_subcommand("router", "Train a router over a base and experts; writes OUT/router, and what was trained with it");
+  command->add_option("--name", flags->name)->capture_default_str()->group("Router");
+  command->add_option("--kind", flags->router.kind, "dense2moe_mlp or linear")->capture_default_str()->group("Router");
+  command->add_option("--top-k", flags->router.top_k, "experts a token")->capture_default_str()->group("Router");
+  command->add_option("--gate", flags->gate, "ste (top-1, straight-through), renorm (divided by their sum), raw (Switch); auto: ste or renorm by --top-k")
+      ->capture_default_str()
+      ->group("Router");
+  command->add_option("--balance", flags->router.balance, "coefficient of the balance loss")->capture_default_str()->group("Router");
+  command->add_option("--z-loss", flags->router.z_loss, "coefficient of the z-loss")->capture_default_str()->group("Router");
+  command->add_option("--jitter", flags->router.jitter, "multiplies inputs by U(1 - jitter, 1 + jitter)")->capture_default_str()->group("Router");
+  command->add_option("--router-dropout", flags->router.dropout, "between the layers of dense2moe_mlp")->capture_default_str()->group("Router");
+  command->add_option("--train", flags->train, "router, mlp (the experts), attention, or several joined: router_mlp")->capture_default_str()->group("Router");
+  command->add_option("--init", flags->init, "a router artifact to start from")->group("Router");
+  command->add_flag("--random", flags->random, "publish a router as it is drawn, untrained: a control")->group("Router");
+  flags->experts.AddTo(*command, /*may_be_fresh=*/true);
+  flags->common.AddTo(*command, 5e-4);
+  command->callback([flags, &world, result] { *result = RunRouter(*flags, world); });
+}
+
+}  // namespace switchyard::trainer

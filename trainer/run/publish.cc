@@ -1,0 +1,125 @@
+#include "trainer/run/publish.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <numeric>
+
+#include "engine/artifact/atomic_file.h"
+#include "engine/artifact/router_artifact.h"
+#include "engine/artifact/safetensors.h"
+#include "trainer/data/batch_sampler.h"
+#include "trainer/nn/tensor_views.h"
+
+namespace switchyard::trainer {
+
+namespace {
+
+constexpr int32_t kProbes = 4;
+constexpr float kClearMargin = 1e-2f;  // a probe's selection must not hang on the rounding of another machine
+
+std::string WeightModeOf(const RouterOptions& options) { return options.gate == "raw" ? "raw" : "renorm"; }
+
+// The rows of clearest margin, spread over the batch.
+std::vector<int64_t> ClearRows(const LayerRoutes& routes) {
+  std::vector<int64_t> rows(static_cast<size_t>(routes.rows));
+  std::iota(rows.begin(), rows.end(), 0);
+  std::stable_sort(rows.begin(), rows.end(), [&](int64_t a, int64_t b) { return routes.margin[a] > routes.margin[b]; });
+  std::vector<int64_t> clear;
+  for (const int64_t row : rows) {
+    if (static_cast<int32_t>(clear.size()) == kProbes || !(routes.margin[row] > kClearMargin)) break;
+    clear.push_back(row);
+  }
+  return clear;
+}
+
+Status AddProbes(TrainableModel& model, const RouterModule& router, const Dataset& data, std::vector<TensorView>* tensors, RouterManifest* manifest) {
+  std::vector<int64_t> some(std::min<size_t>(data.examples.size(), 16));
+  std::iota(some.begin(), some.end(), 0);
+  RoutePlan plan;
+  plan.router = &router;
+  EvaluationDetail detail;
+  RETURN_IF_ERROR(model.Evaluate(Pack(data, some), plan, &detail).status());
+  // As many a layer as the least clear layer has: a router may be undecided everywhere.
+  size_t count = kProbes;
+  for (const LayerRoutes& routes : detail.routes) count = std::min(count, ClearRows(routes).size());
+  if (count == 0) return OkStatus();
+  for (int32_t l = 0; l < router.num_layers(); ++l) {
+    const LayerRoutes& routes = detail.routes[l];
+    std::vector<int64_t> rows = ClearRows(routes);
+    rows.resize(count);
+    std::vector<int32_t> experts;
+    std::vector<float> weights;
+    for (const int64_t row : rows) {
+      for (int64_t slot = row * routes.k; slot < (row + 1) * routes.k; ++slot) {
+        experts.push_back(routes.experts[slot]);
+        weights.push_back(routes.weights[slot]);
+      }
+    }
+    const std::string prefix = absl::StrFormat("probe.layers.%d.", l);
+    const std::vector<int64_t> shape = {static_cast<int64_t>(count), routes.k};
+    tensors->push_back(ViewOf(prefix + "x", detail.router_inputs[l].index_select(0, at::tensor(rows, at::kLong))));
+    tensors->push_back(ViewOf(prefix + "experts", at::tensor(experts, at::kInt).view(shape)));
+    tensors->push_back(ViewOf(prefix + "weights", at::tensor(weights, at::kFloat).view(shape)));
+  }
+  manifest->golden_probes = static_cast<int32_t>(count);
+  return OkStatus();
+}
+
+}  // namespace
+
+Status PublishRouter(TrainableModel& model, const BaseWeights& base, const std::vector<LoraExpert>& experts, const RouterModule& router,
+                     const Dataset& probes, const RouterPublication& publication) {
+  RouterManifest manifest;
+  manifest.name = publication.name;
+  manifest.kind = router.options().kind;
+  manifest.top_k = router.options().top_k;
+  manifest.weight_mode = WeightModeOf(router.options());
+  manifest.base_generation = base.generation;
+  manifest.num_layers = base.config.num_layers;
+  manifest.hidden_size = base.config.hidden_size;
+  manifest.untrained = publication.untrained;
+  for (const LoraExpert& expert : experts) manifest.experts.push_back({expert.name, expert.generation, expert.is_zero});
+  std::vector<TensorView> tensors;
+  for (int32_t l = 0; l < router.num_layers(); ++l) {
+    for (TensorView& view : router.Tensors(l)) tensors.push_back(std::move(view));
+  }
+  RETURN_IF_ERROR(AddProbes(model, router, probes, &tensors, &manifest));
+  return WriteRouterArtifact(publication.directory, manifest, tensors);
+}
+
+Status PublishBase(const BaseWeights& base, const std::vector<Parameter>& attention, const std::string& directory) {
+  ASSIGN_OR_RETURN(const auto tensors, SafetensorsSet::OpenModelDirectory(base.directory));
+  std::map<std::string, at::Tensor> changed;
+  const ModelConfig& c = base.config;
+  const int64_t q = int64_t{c.num_heads} * c.head_dim, kv = int64_t{c.num_kv_heads} * c.head_dim;
+  for (const Parameter& parameter : attention) {
+    if (!parameter.name.ends_with(".qkv")) {
+      changed[parameter.name + ".weight"] = parameter.value;
+      continue;
+    }
+    const std::string prefix = parameter.name.substr(0, parameter.name.size() - 3);
+    changed[prefix + "q_proj.weight"] = parameter.value.slice(0, 0, q);
+    changed[prefix + "k_proj.weight"] = parameter.value.slice(0, q, q + kv);
+    changed[prefix + "v_proj.weight"] = parameter.value.slice(0, q + kv, q + 2 * kv);
+  }
+  std::vector<TensorView> views;
+  for (const auto& [name, view] : tensors->tensors()) {
+    const auto found = changed.find(name);
+    views.push_back(found == changed.end() ? view : ViewOf(name, found->second.to(view.dtype == DType::kF32 ? at::kFloat : at::kBFloat16)));
+  }
+  ASSIGN_OR_RETURN(StagedDirectory staged, StagedDirectory::Create(directory));
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(base.directory, error)) {
+    const std::string name = entry.path().filename().string();
+    if (!entry.is_regular_file() || name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json") || name.starts_with(".")) continue;
+    std::filesystem::copy_file(entry.path(), staged.path() + "/" + name, error);
+    if (error) return FailedPrecondition("%s: cannot be copied: %s", entry.path().string(), error.message());
+  }
+  RETURN_IF_ERROR(WriteSafetensors(staged.path() + "/model.safetensors", views, {{"format", "pt"}}));
+  return staged.Publish();
+}
+
+}  // namespace switchyard::trainer

@@ -1,0 +1,27 @@
+// What a run leaves behind: artifacts a server loads.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "engine/base/status.h"
+#include "trainer/data/example.h"
+#include "trainer/nn/model.h"
+
+namespace switchyard::trainer {
+
+struct RouterPublication {
+  std::string name;
+  bool untrained = false;   // drawn at random and never trained: servers and clients repeat it
+  std::string directory;    // must not exist
+};
+
+// A router artifact bound to the base and to `experts` (whose generations are known), with golden probes out of `probes` data: hidden
+// states the model really sees, each with a clear margin.
+Status PublishRouter(TrainableModel& model, const BaseWeights& base, const std::vector<LoraExpert>& experts, const RouterModule& router,
+                     const Dataset& probes, const RouterPublication& publication);
+
+// The base with trained attention: every other file copied, model.safetensors written anew. `attention` are the model's parameters.
+Status PublishBase(const BaseWeights& base, const std::vector<Parameter>& attention, const std::string& directory);
+
+}  // namespace switchyard::trainer
