@@ -1,27 +1,9 @@
 #include "server/request_text.h"
 
 #include <algorithm>
-#include <array>
+#include <optional>
 
 namespace switchyard {
-namespace {
-
-// What Python's str.rstrip takes for blank, which is what lm-evaluation-harness strips with.
-constexpr std::array<std::string_view, 29> kBlanks = {" ",      "\t",     "\n",     "\v",     "\f",     "\r",     "\x1c",   "\x1d",
-                                                      "\x1e",   "\x1f",   "\u0085", "\u00a0", "\u1680", "\u2000", "\u2001", "\u2002",
-                                                      "\u2003", "\u2004", "\u2005", "\u2006", "\u2007", "\u2008", "\u2009", "\u200a",
-                                                      "\u2028", "\u2029", "\u202f", "\u205f", "\u3000"};
-
-std::string_view WithoutTrailingBlanks(std::string_view text) {
-  for (;;) {
-    const auto blank = std::find_if(kBlanks.begin(), kBlanks.end(), [&](std::string_view b) { return text.ends_with(b); });
-    if (blank == kBlanks.end()) return text;
-    text.remove_suffix(blank->size());
-  }
-}
-
-}  // namespace
-
 StatusOr<std::string> RenderChat(const ServedModel& model, const v1::Chat& chat) {
   if (chat.messages().empty()) return InvalidArgument("chat.messages: expected at least one message, found none");
   if (model.chat_template == nullptr) return FailedPrecondition("chat: this model has no chat template; send text or tokens");
@@ -49,32 +31,13 @@ StatusOr<TokenId> PrefixToken(const ServedModel& model) {
 }
 
 StatusOr<LmEvalContext> PrepareLmEval(const ServedModel& model, std::string_view context) {
-  LmEvalContext prepared;
-  prepared.text = WithoutTrailingBlanks(context);
-  prepared.blanks = context.substr(prepared.text.size());
-  if (prepared.text.empty()) {
-    ASSIGN_OR_RETURN(const TokenId prefix, PrefixToken(model));
-    prepared.tokens = {prefix};
-  } else {
-    ASSIGN_OR_RETURN(prepared.tokens, model.tokenizer->Encode(prepared.text, /*add_special_tokens=*/false));
-  }
-  return prepared;
+  const auto prefix = PrefixToken(model);
+  return PrepareLmEval(*model.tokenizer, context, prefix.ok() ? std::optional<TokenId>(*prefix) : std::nullopt);
 }
 
-StatusOr<SplitTokens> SplitLmEval(const ServedModel& model, const LmEvalContext& context, std::string_view continuation) {
-  SplitTokens split{context.tokens, {}};
-  const std::string whole = context.text + context.blanks + std::string(continuation);
-  ASSIGN_OR_RETURN(split.continuation, model.tokenizer->Encode(whole, /*add_special_tokens=*/false));
-  // Without a text of its own the context's token is no part of `whole`.
-  const size_t own = context.text.empty() ? 0 : context.tokens.size();
-  split.continuation.erase(split.continuation.begin(), split.continuation.begin() + std::min(split.continuation.size(), own));
-  if (split.continuation.empty()) return InvalidArgument("the continuation has no token of its own after the context");
-  return split;
-}
-
-StatusOr<SplitTokens> SplitJoint(const ServedModel& model, std::string_view context, std::string_view continuation, bool prefix_special) {
+StatusOr<LmEvalSplit> SplitJoint(const ServedModel& model, std::string_view context, std::string_view continuation, bool prefix_special) {
   ASSIGN_OR_RETURN(const auto whole, model.tokenizer->EncodeWithOffsets(std::string(context) + std::string(continuation), prefix_special));
-  SplitTokens split;
+  LmEvalSplit split;
   const auto border = static_cast<int32_t>(context.size());
   for (const EncodedToken& token : whole) {
     const bool in_context = split.continuation.empty() && token.end <= border;

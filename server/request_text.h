@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/text/lm_eval_split.h"
 #include "server/served_model.h"
 #include "switchyard/v1/inference.pb.h"
 
@@ -22,25 +23,13 @@ StatusOr<std::vector<TokenId>> CheckedTokens(const ServedModel& model, const v1:
 template <typename Request>
 StatusOr<std::vector<TokenId>> PromptTokens(const ServedModel& model, const Request& request, const std::string& appended);
 
-// A context and one continuation, ready to score.
-struct SplitTokens {
-  std::vector<TokenId> context;       // >= 1 token
-  std::vector<TokenId> continuation;  // >= 1 token
-};
-
-// What the rule BOUNDARY_LM_EVAL makes of a context whatever follows it, worked out once for all its continuations.
-struct LmEvalContext {
-  std::string text;             // without trailing blanks
-  std::string blanks;           // those: they go in front of every continuation
-  std::vector<TokenId> tokens;  // >= 1: of `text` alone, or what stands for an empty one
-};
+// The rule BOUNDARY_LM_EVAL's first half (engine/text/lm_eval_split.h); the model's BOS, else EOS, stands for an empty context.
 StatusOr<LmEvalContext> PrepareLmEval(const ServedModel& model, std::string_view context);
 
-// The two boundary rules of the proto. Both encode context and continuation together: merges, splits and added tokens may reach any way
-// across the border, so no part of the context's own encoding can be reused without knowing the tokenizer. `prefix_special` asks the
-// tokenizer for its own prefix (BOS) in front of a text context of the joint rule.
-StatusOr<SplitTokens> SplitLmEval(const ServedModel& model, const LmEvalContext& context, std::string_view continuation);
-StatusOr<SplitTokens> SplitJoint(const ServedModel& model, std::string_view context, std::string_view continuation, bool prefix_special);
+// The rule BOUNDARY_JOINT. `prefix_special` asks the tokenizer for its own prefix (BOS) in front of the text. Both rules encode context and
+// continuation together: merges, splits and added tokens may reach any way across the border, so no part of the context's own encoding can be
+// reused without knowing the tokenizer.
+StatusOr<LmEvalSplit> SplitJoint(const ServedModel& model, std::string_view context, std::string_view continuation, bool prefix_special);
 
 // BOS, else EOS: what stands for an empty context. FAILED_PRECONDITION when the model has neither.
 StatusOr<TokenId> PrefixToken(const ServedModel& model);

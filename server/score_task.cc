@@ -23,8 +23,8 @@ class TextContext {
     }
     return context;
   }
-  StatusOr<SplitTokens> Split(const std::string& continuation) const {
-    if (lm_eval_) return SplitLmEval(*model_, *lm_eval_, continuation);
+  StatusOr<LmEvalSplit> Split(const std::string& continuation) const {
+    if (lm_eval_) return SplitLmEval(*model_->tokenizer, *lm_eval_, continuation);
     return SplitJoint(*model_, joint_text_, continuation, prefix_special_);
   }
 
@@ -136,7 +136,7 @@ class Preparation {
   }
 
   StatusOr<ScoreItem> Item(const v1::Continuation& continuation) {
-    SplitTokens split;
+    LmEvalSplit split;
     if (!text_context_) {
       ASSIGN_OR_RETURN(split.continuation, ContinuationTokens(continuation));
       split.context = context_tokens_;
@@ -168,14 +168,14 @@ class Preparation {
     return tokens;
   }
 
-  static ScoreItem Joined(SplitTokens split) {
+  static ScoreItem Joined(LmEvalSplit split) {
     const auto score_from = static_cast<int32_t>(split.context.size());
     split.context.insert(split.context.end(), split.continuation.begin(), split.continuation.end());
     return {std::move(split.context), score_from};
   }
 
   // Drops the oldest context tokens when asked to and necessary. The engine refuses what still does not fit.
-  Status FitContext(SplitTokens* split) {
+  Status FitContext(LmEvalSplit* split) {
     const int64_t context = dropped_tokens_ + static_cast<int64_t>(split->context.size());
     const int64_t total = context + static_cast<int64_t>(split->continuation.size());
     const int64_t excess = total - max_positions_;
@@ -198,7 +198,7 @@ class Preparation {
     std::vector<ScoreItem> items;
     for (size_t i = 0; i < prepared_.continuations.size(); ++i) {
       RETURN_IF_ERROR(CheckStillWanted());
-      SplitTokens split;
+      LmEvalSplit split;
       const v1::Continuation& continuation = request_.continuations(static_cast<int>(i));
       if (has_text && continuation.content_case() == v1::Continuation::kText) {
         if (!as_text) {

@@ -23,22 +23,26 @@ std::string_view WithoutTrailingBlanks(std::string_view text) {
 
 }  // namespace
 
-StatusOr<LmEvalSplit> SplitAsLmEval(const Tokenizer& tokenizer, std::string_view context, std::string_view continuation,
-                                    std::optional<int32_t> prefix_token) {
-  const std::string_view text = WithoutTrailingBlanks(context);
-  LmEvalSplit split;
-  const std::string whole = std::string(context) + std::string(continuation);
-  ASSIGN_OR_RETURN(split.continuation, tokenizer.Encode(whole, /*add_special_tokens=*/false));
-  size_t own = 0;  // tokens of `whole` that are the context's; its prefix token is no part of it
-  if (!text.empty()) {
-    ASSIGN_OR_RETURN(split.context, tokenizer.Encode(text, /*add_special_tokens=*/false));
-    own = split.context.size();
+StatusOr<LmEvalContext> PrepareLmEval(const Tokenizer& tokenizer, std::string_view context, std::optional<int32_t> prefix_token) {
+  LmEvalContext prepared;
+  prepared.text = WithoutTrailingBlanks(context);
+  prepared.blanks = context.substr(prepared.text.size());
+  if (!prepared.text.empty()) {
+    ASSIGN_OR_RETURN(prepared.tokens, tokenizer.Encode(prepared.text, /*add_special_tokens=*/false));
   } else if (prefix_token.has_value()) {
-    split.context = {*prefix_token};
+    prepared.tokens = {*prefix_token};
   } else {
     return FailedPrecondition("an empty context stands for BOS or EOS, and this model names neither");
   }
-  own = std::min(own, split.continuation.size());
+  return prepared;
+}
+
+StatusOr<LmEvalSplit> SplitLmEval(const Tokenizer& tokenizer, const LmEvalContext& context, std::string_view continuation) {
+  LmEvalSplit split{context.tokens, {}};
+  const std::string whole = context.text + context.blanks + std::string(continuation);
+  ASSIGN_OR_RETURN(split.continuation, tokenizer.Encode(whole, /*add_special_tokens=*/false));
+  // The token that stands for an empty context is no part of `whole`.
+  const size_t own = context.text.empty() ? 0 : std::min(context.tokens.size(), split.continuation.size());
   split.continuation.erase(split.continuation.begin(), split.continuation.begin() + static_cast<std::ptrdiff_t>(own));
   if (split.continuation.empty()) return InvalidArgument("the continuation has no token of its own after the context");
   return split;

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -18,9 +19,18 @@ struct LmEvalSplit {
   std::vector<int32_t> continuation;  // >= 1 token
 };
 
-// `prefix_token` (BOS, else EOS) stands for a context of blanks only. INVALID_ARGUMENT: not UTF-8, or no token of the continuation's own;
-// FAILED_PRECONDITION: such a context, and no prefix token.
-StatusOr<LmEvalSplit> SplitAsLmEval(const Tokenizer& tokenizer, std::string_view context, std::string_view continuation,
-                                    std::optional<int32_t> prefix_token);
+// What the rule makes of a context whatever follows it, worked out once for all its continuations.
+struct LmEvalContext {
+  std::string text;             // without trailing blanks
+  std::string blanks;           // those: they go in front of every continuation
+  std::vector<int32_t> tokens;  // >= 1: of `text` alone, or what stands for an empty one
+};
+
+// `prefix_token` (BOS, else EOS) stands for a context of blanks only. INVALID_ARGUMENT: not UTF-8; FAILED_PRECONDITION: such a context, and
+// no prefix token.
+StatusOr<LmEvalContext> PrepareLmEval(const Tokenizer& tokenizer, std::string_view context, std::optional<int32_t> prefix_token);
+
+// INVALID_ARGUMENT: not UTF-8, or no token of the continuation's own.
+StatusOr<LmEvalSplit> SplitLmEval(const Tokenizer& tokenizer, const LmEvalContext& context, std::string_view continuation);
 
 }  // namespace switchyard

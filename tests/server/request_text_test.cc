@@ -25,9 +25,9 @@ class RequestTextTest : public ::testing::Test {
     return pieces;
   }
 
-  StatusOr<SplitTokens> LmEval(std::string_view context, std::string_view continuation) const {
+  StatusOr<LmEvalSplit> LmEval(std::string_view context, std::string_view continuation) const {
     ASSIGN_OR_RETURN(const LmEvalContext prepared, PrepareLmEval(model_, context));
-    return SplitLmEval(model_, prepared, continuation);
+    return SplitLmEval(*model_.tokenizer, prepared, continuation);
   }
 
   FakeModelRunner runner_;

@@ -69,7 +69,8 @@ Status DatasetBuilder::Add(const Record& record, int32_t domain) {
 Status DatasetBuilder::AddExample(const Record& record, const std::string& prompt, const std::string& answer, bool append_eos,
                                   int32_t domain) {
   const auto prefix = options_.bos_token ? options_.bos_token : options_.eos_token;
-  StatusOr<LmEvalSplit> split = SplitAsLmEval(tokenizer_, prompt, answer, prefix);
+  const StatusOr<LmEvalContext> context = PrepareLmEval(tokenizer_, prompt, prefix);
+  StatusOr<LmEvalSplit> split = context.ok() ? SplitLmEval(tokenizer_, *context, answer) : context.status();
   if (split.status().code() == absl::StatusCode::kInvalidArgument) {
     dataset_.bad.push_back({record.file, record.line, std::string(Message(split.status()))});
     return OkStatus();

@@ -205,7 +205,9 @@ TEST(BoundaryTest, IsTheOneOfTheServersScore) {
   const auto tokenizer = SmallTokenizer();
   for (const std::string context : {"Question: Who?\nAnswer:", "The colour is ", "Line\n\n", "x = \xE3\x80\x80", "Answer"}) {
     for (const std::string continuation : {" red", "ing on", "\n", "4"}) {
-      const auto split = SplitAsLmEval(*tokenizer, context, continuation, std::nullopt);
+      const auto prepared = PrepareLmEval(*tokenizer, context, std::nullopt);
+      ASSERT_TRUE(prepared.ok()) << prepared.status();
+      const auto split = SplitLmEval(*tokenizer, *prepared, continuation);
       std::string stripped = context;
       while (!stripped.empty() && (stripped.back() == ' ' || stripped.back() == '\n')) stripped.pop_back();
       if (stripped.ends_with("\xE3\x80\x80")) stripped.resize(stripped.size() - 3);
