@@ -18,6 +18,7 @@ struct Flags {
   ExpertFlags experts;
   RouterOptions router;
   std::string name = "router", gate = "auto", train = "router", init;
+  int64_t label_steps = 0;
   bool random = false;
 };
 
@@ -62,6 +63,22 @@ Status Publish(const Flags& flags, const Workbench& bench, TrainableModel& model
   return staged.Publish();
 }
 
+// The expert of a domain bears its name; zero answers for domains that have none.
+StatusOr<std::vector<int32_t>> ExpertsOfDomains(const std::vector<std::string>& domains, const std::vector<LoraExpert>& experts) {
+  std::vector<int32_t> wanted;
+  bool any = false;
+  for (const std::string& domain : domains) {
+    int32_t found = -1;
+    for (size_t e = 0; e < experts.size(); ++e) {
+      if (experts[e].name == domain || (found < 0 && experts[e].is_zero)) found = static_cast<int32_t>(e);
+    }
+    any |= found >= 0 && !experts[found].is_zero;
+    wanted.push_back(found);
+  }
+  if (!any) return InvalidArgument("--label-loss: no domain of --data bears the name of an expert");
+  return wanted;
+}
+
 StatusOr<std::unique_ptr<RouterModule>> OpenRouter(const Flags& flags, const BaseWeights& base, const std::vector<LoraExpert>& experts) {
   RouterOptions options = flags.router;
   options.gate = flags.gate != "auto" ? flags.gate : options.top_k == 1 ? "ste" : "renorm";
@@ -90,6 +107,9 @@ Status RunRouter(Flags& flags, Communicator& world) {
   task.model = model.get();
   task.experts = &experts;
   task.router = router.get();
+  if (router->options().label_loss > 0) {
+    ASSIGN_OR_RETURN(task.expert_of_domain, ExpertsOfDomains(bench->train().domains, experts));
+  }
   if (trained.router) task.parameters = router->Parameters();
   for (const LoraExpert& expert : experts) {
     for (Parameter& parameter : expert.Parameters()) task.parameters.push_back(parameter);
@@ -99,9 +119,11 @@ Status RunRouter(Flags& flags, Communicator& world) {
   std::string summary = "drawn at random, UNTRAINED";
   if (!flags.random) {
     const RouterOptions& r = router->options();
-    std::string decisive = absl::StrFormat("router|%s|%s|%s|%d|%s|%g|%g|%g|%g", flags.train, flags.init, r.kind, r.top_k, r.gate, r.balance, r.z_loss, r.jitter, r.dropout);
+    std::string decisive = absl::StrFormat("router|%s|%s|%s|%d|%s|%g|%g|%g|%g|%g|%d", flags.train, flags.init, r.kind, r.top_k, r.gate, r.balance,
+                                           r.z_loss, r.jitter, r.dropout, r.label_loss, flags.label_steps);
     for (const LoraExpert& expert : experts) decisive += "|" + expert.name + "=" + expert.generation;
-    const RunOptions options = bench->Options(flags.common, decisive);
+    RunOptions options = bench->Options(flags.common, decisive);
+    options.label_steps = flags.label_steps;
     const Dataset* validation = bench->validation().examples.empty() ? nullptr : &bench->validation();
     ASSIGN_OR_RETURN(const RunReport report, Train(task, bench->train(), validation, options, world, bench->log()));
     if (report.stopped) return bench->first() ? Cancelled("stopped at step %d; the same command goes on from there", report.steps) : OkStatus();
@@ -130,6 +152,12 @@ void AddRouterCommand(CLI::App& app, Communicator& world, Status* result) {
       ->group("Router");
   command->add_option("--balance", flags->router.balance, "coefficient of the balance loss")->capture_default_str()->group("Router");
   command->add_option("--z-loss", flags->router.z_loss, "coefficient of the z-loss")->capture_default_str()->group("Router");
+  command->add_option("--label-loss", flags->router.label_loss, "coefficient of the cross entropy against the expert named as a row's domain, zero for others")
+      ->capture_default_str()
+      ->group("Router");
+  command->add_option("--label-steps", flags->label_steps, "first so many steps on the router's own losses alone, which need no way back through the model")
+      ->capture_default_str()
+      ->group("Router");
   command->add_option("--jitter", flags->router.jitter, "multiplies inputs by U(1 - jitter, 1 + jitter)")->capture_default_str()->group("Router");
   command->add_option("--router-dropout", flags->router.dropout, "between the layers of dense2moe_mlp")->capture_default_str()->group("Router");
   command->add_option("--train", flags->train, "router, mlp (the experts), attention, or several joined: router_mlp")->capture_default_str()->group("Router");

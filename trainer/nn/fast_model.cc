@@ -99,11 +99,17 @@ class FastModel final : public TrainableModel {
     at::Tensor h = Embed(batch);
     for (size_t l = 0; l < layers_.size(); ++l) {
       ASSIGN_OR_RETURN(at::Tensor next, LayerForward(l, batch, plan, h, &pass, &saved[l], &result));
-      if (options_.recompute) saved[l].KeepOnlyInput();
+      if (pass.router_losses_only) {
+        RouterBackward(static_cast<int32_t>(l), plan, pass, at::Tensor(), saved[l], nullptr);
+        saved[l] = Saved();
+      } else if (options_.recompute) {
+        saved[l].KeepOnlyInput();
+      }
       h = std::move(next);
     }
     at::Tensor dh = HeadBackward(h, batch, pass.loss_scale, &result);
     if (!std::isfinite(result.loss)) return Internal("the loss of a batch of %d rows is not finite", rows);
+    if (pass.router_losses_only) return result;
     for (size_t i = layers_.size(); i-- > 0;) {
       if (options_.recompute) {
         PassResult again = Empty(plan);
@@ -290,7 +296,7 @@ class FastModel final : public TrainableModel {
     // With gradients only where there is a way back.
     c10::AutoGradMode grad(pass != nullptr);
     if (pass != nullptr) saved->router_in = x.detach().requires_grad_(true);
-    ASSIGN_OR_RETURN(saved->router, plan.router->Forward(l, saved->router_in, generator ? &*generator : nullptr));
+    ASSIGN_OR_RETURN(saved->router, plan.router->Forward(l, saved->router_in, generator ? &*generator : nullptr, plan.labels));
     const at::Tensor gates = saved->router.gates.detach().contiguous();
     const float* values = Data(gates);
     saved->gates = {x.size(0), num_experts_, std::vector<float>(values, values + gates.numel()), saved->router.dense_gradient};
@@ -298,18 +304,23 @@ class FastModel final : public TrainableModel {
     return OkStatus();
   }
 
-  // Gradients of the router's parameters, and dx += what flows into its input.
+  // Gradients of the router's parameters, and dx += what flows into its input. Undefined dgates: of the router's own losses alone.
   void RouterBackward(int32_t l, const RoutePlan& plan, const TrainPass& pass, const at::Tensor& dgates, const Saved& saved, at::Tensor* dx) const {
+    if (plan.router == nullptr || (!dgates.defined() && !saved.router.loss.defined())) return;
     std::vector<Parameter> parameters = plan.router->LayerParameters(l);
     std::vector<at::Tensor> inputs = {saved.router_in};
     for (const Parameter& parameter : parameters) inputs.push_back(parameter.value);
-    std::vector<at::Tensor> outputs = {saved.router.gates}, seeds = {dgates};
+    std::vector<at::Tensor> outputs, seeds;
+    if (dgates.defined()) {
+      outputs.push_back(saved.router.gates);
+      seeds.push_back(dgates);
+    }
     if (saved.router.loss.defined()) {
       outputs.push_back(saved.router.loss);
       seeds.push_back(at::full_like(saved.router.loss, pass.router_loss_scale));
     }
     const std::vector<at::Tensor> grads = torch::autograd::grad(outputs, inputs, seeds, std::nullopt, false, /*allow_unused=*/true);
-    if (grads[0].defined()) dx->add_(grads[0]);
+    if (dx != nullptr && grads[0].defined()) dx->add_(grads[0]);
     for (size_t i = 0; i < parameters.size(); ++i) {
       if (grads[i + 1].defined()) parameters[i].grad.add_(grads[i + 1]);
     }

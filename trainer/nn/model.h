@@ -26,6 +26,7 @@ namespace switchyard::trainer {
 struct RoutePlan {
   static constexpr int32_t kBase = -1;
   const RouterModule* router = nullptr;  // learned, in every layer
+  std::vector<int32_t> labels;           // with one, and a label loss: [T] the expert each row should go to, -1 for none; or empty
   std::vector<int32_t> forced;           // without a router: [T] the expert of each row in every layer, or kBase; empty: all base
 };
 
@@ -33,6 +34,7 @@ struct TrainPass {
   double loss_scale = 1;        // of the sum over targets of -log p: 1 / all targets of the optimiser step
   double router_loss_scale = 1; // of the layers' balance and z-losses: this batch's share of the step
   double lora_dropout = 0;
+  bool router_losses_only = false;  // no gradient of the model's loss: forward and the routers' own losses, a third of the cost
   uint64_t seed = 0;            // of dropout and jitter in this batch
 };
 

@@ -156,7 +156,8 @@ class ReferenceModel final : public TrainableModel {
     std::optional<at::Generator> generator;
     if (pass != nullptr) generator = at::detail::createCPUGenerator(pass->seed * 1000003 + static_cast<uint64_t>(l));
     for (const Parameter& parameter : plan.router->LayerParameters(l)) leaves->Borrow(parameter);
-    ASSIGN_OR_RETURN(RouterOutput out, plan.router->Forward(l, x.to(at::kFloat), generator ? &*generator : nullptr));
+    const at::Tensor input = pass != nullptr && pass->router_losses_only ? x.detach() : x;  // each layer's loss is its own affair
+    ASSIGN_OR_RETURN(RouterOutput out, plan.router->Forward(l, input.to(at::kFloat), generator ? &*generator : nullptr, plan.labels));
     CountRoutes(l, out, experts, result);
     if (detail != nullptr) {
       detail->routes.push_back(out.routes);
@@ -200,7 +201,7 @@ class ReferenceModel final : public TrainableModel {
       const at::Tensor values = wanted.detach().contiguous();
       detail->log_probs.assign(values.const_data_ptr<float>(), values.const_data_ptr<float>() + values.numel());
     }
-    const at::Tensor loss = -wanted.sum() * (pass == nullptr ? 1.0 : pass->loss_scale);
+    const at::Tensor loss = -wanted.sum() * (pass == nullptr ? 1.0 : pass->router_losses_only ? 0.0 : pass->loss_scale);
     return router_loss.defined() && pass != nullptr ? loss + router_loss * pass->router_loss_scale : loss;
   }
 

@@ -64,7 +64,7 @@ std::vector<Parameter> RouterModule::Parameters() const {
   return all;
 }
 
-StatusOr<RouterOutput> RouterModule::Forward(int32_t layer, const at::Tensor& x, at::Generator* generator) const {
+StatusOr<RouterOutput> RouterModule::Forward(int32_t layer, const at::Tensor& x, at::Generator* generator, const std::vector<int32_t>& labels) const {
   at::Tensor input = x;
   if (generator != nullptr && options_.jitter > 0) {
     input = x * at::empty_like(x).uniform_(1.0 - options_.jitter, 1.0 + options_.jitter, *generator);
@@ -95,10 +95,12 @@ StatusOr<RouterOutput> RouterModule::Forward(int32_t layer, const at::Tensor& x,
     out.gates = p * mask;
     weights = p;
   }
-  if (options_.balance > 0) out.loss = options_.balance * static_cast<double>(experts) * (mask.mean(0) * weights.mean(0)).sum();
-  if (options_.z_loss > 0) {
-    const at::Tensor z = options_.z_loss * at::logsumexp(logits, -1).square().mean();
-    out.loss = out.loss.defined() ? out.loss + z : z;
+  const auto add = [&](const at::Tensor& loss) { out.loss = out.loss.defined() ? out.loss + loss : loss; };
+  if (options_.balance > 0) add(options_.balance * static_cast<double>(experts) * (mask.mean(0) * weights.mean(0)).sum());
+  if (options_.z_loss > 0) add(options_.z_loss * at::logsumexp(logits, -1).square().mean());
+  if (options_.label_loss > 0 && !labels.empty()) {
+    const at::Tensor wanted = at::tensor(labels, at::kLong);
+    if (wanted.ge(0).any().item<bool>()) add(options_.label_loss * at::cross_entropy_loss(logits, wanted, {}, at::Reduction::Mean, /*ignore_index=*/-1));
   }
   return out;
 }

@@ -26,6 +26,7 @@ struct RouterOptions {
   std::string gate = "ste";
   double balance = 0;       // lambda of the balance loss: E sum_i f_i P_i, see methods.md 1.1 and 3.1
   double z_loss = 0;        // coefficient of mean (logsumexp logits)^2
+  double label_loss = 0;    // coefficient of the cross entropy against the experts that rows are labelled with (methods.md 6.1), a layer
   double jitter = 0;        // x * U(1 - jitter, 1 + jitter) while training
   double dropout = 0;       // between the two layers of dense2moe_mlp while training
   at::ScalarType compute = at::kBFloat16;  // of the products; parameters, softmax and losses are f32
@@ -34,7 +35,7 @@ struct RouterOptions {
 // What one layer's router said of T rows.
 struct RouterOutput {
   at::Tensor gates;          // [T, E] f32, zero where not selected; on the tape
-  at::Tensor loss;           // scalar: balance and z-loss with their coefficients; on the tape, undefined when both are off
+  at::Tensor loss;           // scalar: balance, z- and label loss with their coefficients; on the tape, undefined when all are off
   at::Tensor probabilities;  // [T, E] f32, detached
   LayerRoutes routes;        // the selection, as serving makes it
   bool dense_gradient = false;
@@ -44,8 +45,9 @@ struct RouterOutput {
 class RouterModule {
  public:
   virtual ~RouterModule() = default;
-  // x [T, H] f32. `generator` draws jitter and dropout; null: evaluation. INTERNAL when a logit is not finite.
-  StatusOr<RouterOutput> Forward(int32_t layer, const at::Tensor& x, at::Generator* generator) const;
+  // x [T, H] f32. `generator` draws jitter and dropout; null: evaluation. `labels`: [T] the expert a row should go to, -1 for none; or empty.
+  // INTERNAL when a logit is not finite.
+  StatusOr<RouterOutput> Forward(int32_t layer, const at::Tensor& x, at::Generator* generator, const std::vector<int32_t>& labels = {}) const;
 
   virtual std::vector<Parameter> LayerParameters(int32_t layer) const = 0;
   std::vector<Parameter> Parameters() const;

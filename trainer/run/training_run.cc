@@ -46,6 +46,9 @@ std::vector<int64_t> Share(const std::vector<int64_t>& examples, const Communica
 RoutePlan PlanOf(const RunTask& task, const PackedBatch& batch) {
   RoutePlan plan;
   plan.router = task.router;
+  for (const PackedBatch::Segment& segment : batch.segments) {
+    if (!task.expert_of_domain.empty()) plan.labels.resize(static_cast<size_t>(segment.end), task.expert_of_domain[segment.domain]);
+  }
   if (task.router == nullptr) plan.forced.assign(batch.tokens.size(), task.forced);
   return plan;
 }
@@ -151,6 +154,7 @@ class Run {
       pass.loss_scale = 1.0 / static_cast<double>(targets);
       pass.router_loss_scale = static_cast<double>(passes[i].size()) / static_cast<double>(examples.size());
       pass.lora_dropout = options_.lora_dropout;
+      pass.router_losses_only = state_.step < options_.label_steps;
       pass.seed = ((options_.seed * 0x9e3779b97f4a7c15ull + static_cast<uint64_t>(state_.step)) * 4096 + i) * 256 + static_cast<uint64_t>(world_.rank());
       const auto result = task_.model->ForwardBackward(batch, PlanOf(task_, batch), pass);
       if (!result.ok()) return Annotate(result.status(), absl::StrFormat("step %d", state_.step + 1));
@@ -260,7 +264,9 @@ StatusOr<PassResult> EvaluateAll(const RunTask& task, const Dataset& data, int64
   PassResult sum;
   for (const std::vector<int64_t>& pass : Passes(data, Share(all, world), tokens_per_pass)) {
     const PackedBatch batch = Pack(data, pass);
-    ASSIGN_OR_RETURN(const PassResult result, task.model->Evaluate(batch, PlanOf(task, batch), nullptr));
+    RoutePlan plan = PlanOf(task, batch);
+    plan.labels.clear();  // another data set's domains may be other ones
+    ASSIGN_OR_RETURN(const PassResult result, task.model->Evaluate(batch, plan, nullptr));
     Add(result, &sum);
   }
   SumResult(world, &sum);

@@ -15,6 +15,8 @@ struct Case {
   std::string gate = "ste";
   double balance = 0, z_loss = 0, jitter = 0, dropout = 0;
   bool experts = false, attention = false, recompute = false;
+  double label_loss = 0;
+  bool router_losses_only = false;
 };
 
 void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
@@ -39,6 +41,7 @@ class GradientTest : public ::testing::TestWithParam<Case> {
     options.z_loss = c.z_loss;
     options.jitter = c.jitter;
     options.dropout = c.dropout;
+    options.label_loss = c.label_loss;
     options.compute = world.compute().dtype;
     auto router = NewRouter(options, world.base().config.num_layers, world.base().config.hidden_size, 3, 17);
     EXPECT_TRUE(router.ok()) << router.status();
@@ -63,6 +66,10 @@ class GradientTest : public ::testing::TestWithParam<Case> {
     TrainPass pass;
     pass.loss_scale = 1.0 / static_cast<double>(batch.targets.size());
     pass.seed = 5;
+    pass.router_losses_only = GetParam().router_losses_only;
+    if (GetParam().label_loss > 0) {
+      for (size_t row = 0; row < batch.tokens.size(); ++row) plan.labels.push_back(static_cast<int32_t>(row % 4) - 1);
+    }
     auto result = model->ForwardBackward(batch, plan, pass);
     EXPECT_TRUE(result.ok()) << result.status();
     Outcome outcome;
@@ -110,6 +117,8 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{.name = "LinearTopTwoRaw", .architecture = "qwen2", .router = "linear", .top_k = 2, .gate = "raw"},
                       Case{.name = "JitterAndDropout", .router = "dense2moe_mlp", .jitter = 0.1, .dropout = 0.2},
                       Case{.name = "JitterAndDropoutRecompute", .router = "dense2moe_mlp", .jitter = 0.1, .dropout = 0.2, .recompute = true},
+                      Case{.name = "Labels", .router = "dense2moe_mlp", .label_loss = 0.3},
+                      Case{.name = "LabelsOnly", .router = "dense2moe_mlp", .balance = 0.1, .label_loss = 0.3, .router_losses_only = true},
                       Case{.name = "Joint", .router = "dense2moe_mlp", .top_k = 2, .gate = "renorm", .experts = true},
                       Case{.name = "JointSteAttention", .router = "linear", .experts = true, .attention = true},
                       Case{.name = "AttentionQwen3", .architecture = "qwen3", .experts = true, .attention = true, .recompute = true},
