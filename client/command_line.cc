@@ -6,6 +6,7 @@
 
 #include "CLI/Config.hpp"
 #include "CLI/Formatter.hpp"
+#include "client/eval_command.h"
 #include "client/generate_command.h"
 #include "client/model_command.h"
 #include "client/route_command.h"
@@ -30,6 +31,7 @@ ExitCode RunCommandLine(std::vector<std::string> arguments, CommandEnvironment& 
   std::vector<std::unique_ptr<Command>> commands;
   commands.push_back(std::make_unique<GenerateCommand>());
   commands.push_back(std::make_unique<ScoreCommand>());
+  commands.push_back(std::make_unique<EvalCommand>());
   commands.push_back(std::make_unique<RouteCommand>());
   commands.push_back(std::make_unique<ModelCommand>());
   std::vector<std::pair<CLI::App*, Command*>> parsers;

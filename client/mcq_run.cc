@@ -19,6 +19,8 @@ grpc::Status Ask(const McqQuestion& question, const v1::ScoreRequest& request, c
   return status;
 }
 
+}  // namespace
+
 McqAnswer AnswerQuestion(const McqQuestion& question, const McqRunOptions& options, const ScoreCall& score) {
   McqAnswer answer;
   answer.question = question;
@@ -30,8 +32,6 @@ McqAnswer AnswerQuestion(const McqQuestion& question, const McqRunOptions& optio
   }
   return answer;
 }
-
-}  // namespace
 
 StatusOr<McqOutcome> RunMcq(const std::vector<McqQuestion>& questions, const McqRunOptions& options, const ScoreCall& score,
                             Terminal& terminal, const AnswerFn& on_answer) {

@@ -37,6 +37,9 @@ struct McqOutcome {
 using ScoreCall = std::function<grpc::Status(const v1::ScoreRequest&, v1::ScoreResponse*)>;
 using AnswerFn = std::function<void(const McqAnswer&)>;
 
+// One question by the judges of `options`, each call repeated while the server is busy or away. Blocks; thread-safe where `score` is.
+McqAnswer AnswerQuestion(const McqQuestion& question, const McqRunOptions& options, const ScoreCall& score);
+
 // Up to `concurrency` questions at once; `on_answer` (may be null) sees each in the order of the set, on the calling thread. DATA_LOSS or
 // INVALID_ARGUMENT when the output cannot be written.
 StatusOr<McqOutcome> RunMcq(const std::vector<McqQuestion>& questions, const McqRunOptions& options, const ScoreCall& score,

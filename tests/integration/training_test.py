@@ -1,0 +1,235 @@
+"""The trainer and the server together, as a user would run them: train, kill and go on, serve, and compare the routes. One case a call.
+
+A seeded random base of tiny shape and the small demonstration world.
+"""
+import argparse
+import json
+import os
+import pathlib
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+DOMAINS = ["formulary", "statutes"]
+
+
+class World:
+    def __init__(self, args):
+        self.args = args
+        self.work = os.path.abspath(args.work)
+        shutil.rmtree(self.work, ignore_errors=True)
+        os.makedirs(self.work)
+        self.base, self.data = f"{self.work}/base", f"{self.work}/world"
+        self.run([args.import_tool, "random-base", self.base, "--shape", "tiny", "--seed", "3"])
+        self.run([args.trainer, "demo-data", self.data, "--small"])
+
+    @staticmethod
+    def run(command, expect=0):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+        assert done.returncode == expect, f"{command}\nexit {done.returncode}, expected {expect}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def files(self, part, domains):
+        return [f"{d}={self.data}/{d}/{part}.jsonl" for d in domains]
+
+    def expert_command(self, name, domains, steps, *extra):
+        data = sum((["--data", f] for f in self.files("train", domains)), []) + sum((["--validation", f] for f in self.files("valid", domains)), [])
+        return [self.args.trainer, "expert", "--base", self.base, "--name", name, "--out", f"{self.work}/{name}", "--rank", "4", "--steps", str(steps),
+                "--evaluate-every", "5", *data, *extra]
+
+    def expert(self, name, domains, steps, *extra):
+        return self.run(self.expert_command(name, domains, steps, *extra))
+
+    def experts(self):
+        return sum((["--expert", f"{d}={self.work}/{d}"] for d in DOMAINS), [])
+
+    def router(self, name, *extra, steps=6):
+        data = sum((["--data", f] for f in self.files("train", [*DOMAINS, "general"])), [])
+        return self.run([self.args.trainer, "router", "--base", self.base, *self.experts(), *data, "--out", f"{self.work}/{name}", "--name", name,
+                         "--steps", str(steps), "--evaluate-every", "0", *extra])
+
+
+def bytes_of(path):
+    return {p.name: p.read_bytes() for p in sorted(pathlib.Path(path).iterdir()) if p.is_file()}
+
+
+def case_resume(world):
+    """A run that is killed and started again publishes the bytes of one that was not."""
+    world.expert("whole", DOMAINS, 40, "--checkpoint-every", "4", "--dropout", "0.1")
+    command = world.expert_command("killed", DOMAINS, 40, "--checkpoint-every", "4", "--dropout", "0.1")
+    command[command.index("--name") + 1] = "whole"
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    checkpoints = pathlib.Path(world.work) / "killed.run/checkpoints"
+    for _ in range(2000):
+        if checkpoints.is_dir() and any(p.name >= "step-000000008" for p in checkpoints.iterdir()):
+            break
+        assert process.poll() is None, "the run ended before it was killed"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait(60)
+    assert not os.path.exists(f"{world.work}/killed")
+    world.run(command)
+    log = [json.loads(line) for line in open(f"{world.work}/killed.run/log.jsonl", encoding="utf-8")]
+    assert any(line.get("event") == "resumed" for line in log), log
+    assert bytes_of(f"{world.work}/whole") == bytes_of(f"{world.work}/killed")
+    assert not checkpoints.exists(), "checkpoints of a finished run are removed"
+    done = world.run(world.expert_command("whole", DOMAINS, 4), expect=1)
+    assert "is there already" in done.stderr, done.stderr
+
+
+def serve(world, router):
+    command = [world.args.server, "--base", world.base, "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", *world.experts(), "--zero", "zero", "--router", router]
+    with open(f"{world.work}/server.log", "w", encoding="utf-8") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+    ready, _, _ = select.select([process.stdout], [], [], 120)
+    line = process.stdout.readline() if ready else ""
+    assert line, "the server did not start:\n" + open(f"{world.work}/server.log", encoding="utf-8").read()[-3000:]
+    return process, f"127.0.0.1:{json.loads(line)['grpc_port']}"
+
+
+def case_routes(world):
+    """Routes of the trainer's evaluation and of the Route call agree token for token."""
+    for domain in DOMAINS:
+        world.expert(domain, [domain], 8)
+    world.router("top1", "--label-loss", "0.1", "--label-steps", "4", steps=8)
+    world.router("top2", "--top-k", "2", "--balance", "0.01")
+    world.router("linear", "--kind", "linear", "--gate", "raw", "--z-loss", "0.001")
+    for name in ("top1", "top2", "linear"):
+        router, routes = f"{world.work}/{name}/router", f"{world.work}/{name}.jsonl"
+        data = sum((["--data", f] for f in world.files("test", [*DOMAINS, "general"])), [])
+        done = world.run([world.args.trainer, "evaluate", "--base", world.base, *world.experts(), "--router", router, *data, "--max-records", "20", "--routes", routes])
+        assert "routing/max_vio" in done.stdout, done.stdout
+        ours = [json.loads(line) for line in open(routes, encoding="utf-8")]
+        requests = f"{world.work}/{name}.requests.jsonl"
+        with open(requests, "w", encoding="utf-8") as out:
+            for line in ours:
+                out.write(json.dumps({"tokens": {"ids": line["tokens"]}, "level": "ROUTE_LEVEL_TOKEN"}) + "\n")
+        process, address = serve(world, router)
+        try:
+            world.run([world.args.client, "route", "--server", address, "--input", requests, "--output", f"{world.work}/{name}.replies.jsonl"])
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+        compared = ties = 0
+        for line, text in zip(ours, open(f"{world.work}/{name}.replies.jsonl", encoding="utf-8"), strict=True):
+            tokens = json.loads(text)["routes"]["tokens"]
+            assert [t["token"] for t in tokens] == line["tokens"]
+            for row, token in enumerate(tokens):
+                for layer, theirs in enumerate(token["layers"]):
+                    margin = line["margin"][layer][row]
+                    if margin is not None and min(margin, theirs.get("margin", margin)) < 1e-3:
+                        ties += 1  # within rounding
+                        continue
+                    compared += 1
+                    assert theirs["experts"] == line["layers"][layer][row], (name, row, layer, theirs, line["layers"][layer][row], margin)
+        assert compared > 1000 and ties < compared / 20, (compared, ties)
+        print(f"{name}: {compared} routes agree, {ties} ties within rounding")
+
+
+def case_eval(world):
+    """The table's cells are what `score` counts; oracle is the experts' diagonal; a state is continued, and refused when it is another's."""
+    for domain in DOMAINS:
+        world.expert(domain, [domain], 8)
+    world.router("top1", "--label-loss", "0.1", "--label-steps", "4", steps=6)
+    process, address = serve(world, f"{world.work}/top1/router")
+    state, table, columns = f"{world.work}/state.jsonl", f"{world.work}/table.json", [*DOMAINS, "general"]
+    client = [world.args.client, "eval", "--server", address, "--state", state, "--limit", "20", "--judge", "sum", "--judge", "letter"]
+    sets = sum((["--set", f"{d}={world.data}/{d}/test.jsonl"] for d in columns), [])
+    try:
+        first = world.run([*client, *sets, "--rows", "standard", "--json", table, "--markdown", f"{world.work}/table.md"])
+        lines = open(state, encoding="utf-8").read().splitlines()
+        rows = [row["label"] for row in json.load(open(table, encoding="utf-8"))["rows"]]
+        assert rows == ["base", "oracle", *DOMAINS, "learned"], rows
+        assert len(lines) == 1 + len(rows) * sum(min(20, sum(1 for _ in open(f"{world.data}/{d}/test.jsonl", encoding="utf-8"))) for d in columns), len(lines)
+
+        def cells(text, row, table_index=0):
+            found = [line.split() for line in text.splitlines() if line.startswith(row + " ")]
+            return [float(v) for v in found[table_index][1:] if not v.startswith("±")]
+
+        for row, routing in [("base", "base"), ("learned", "learned"), ("formulary", "expert=formulary")]:
+            for column, domain in enumerate(columns):
+                output = f"{world.work}/score.jsonl"
+                world.run([world.args.client, "score", "--server", address, "--mcq", f"{world.data}/{domain}/test.jsonl", "--limit", "20", "--routing", routing,
+                           "--judge", "both", "--output", output])
+                answers = [json.loads(line) for line in open(output, encoding="utf-8")]
+                for index, judge in enumerate(["text_sum", "letter"]):
+                    wanted = 100 * sum(a["winners"][judge] == a["answer"] for a in answers) / len(answers)
+                    assert abs(cells(first.stdout, row, index)[column] - wanted) < 0.06, (row, domain, judge, wanted, first.stdout)
+        oracle = [cells(first.stdout, d)[i] for i, d in enumerate(DOMAINS)] + [cells(first.stdout, "base")[2]]
+        assert cells(first.stdout, "oracle")[:3] == oracle, first.stdout
+
+        # Torn off and begun again, the table is the same and only what is missing is asked.
+        pathlib.Path(state).write_text("\n".join(lines[:40]) + "\n" + lines[40][:10], encoding="utf-8")
+        again = world.run([*client, *sets, "--rows", "standard"])
+        assert again.stdout == first.stdout, again.stdout
+        assert len(open(state, encoding="utf-8").read().splitlines()) == len(lines)
+        other = subprocess.run([*client, *sets, "--row", "x=base"], capture_output=True, text=True, timeout=120, check=False)
+        assert other.returncode != 0 and "state" in other.stderr, other.stderr
+        missing = subprocess.run([*client[:4], *sets, "--row", "x=expert=nobody"], capture_output=True, text=True, timeout=120, check=False)
+        assert missing.returncode != 0 and "nobody" in missing.stderr, missing.stderr
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def case_joint(world):
+    """Everything that can be trained beside a router is published with it, and loads."""
+    for domain in DOMAINS:
+        world.expert(domain, [domain], 3)
+    world.router("joint", "--train", "router_mlp_attention", "--new-expert", "fresh:2")
+    root = pathlib.Path(world.work) / "joint"
+    assert sorted(p.name for p in (root / "experts").iterdir()) == ["formulary", "fresh", "statutes"]
+    process, _ = None, None
+    command = [world.args.server, "--base", f"{root}/base", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0",
+               *sum((["--expert", f"{e}={root}/experts/{e}"] for e in (*DOMAINS, "fresh")), []), "--zero", "zero", "--router", f"{root}/router"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    ready, _, _ = select.select([process.stdout], [], [], 120)
+    line = process.stdout.readline() if ready else ""
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert json.loads(line or "{}").get("event") == "serving", errors[-3000:]
+    # The same router on the base it was not trained on is refused.
+    command[command.index("--base") + 1] = world.base
+    done = world.run(command, expect=1)
+    assert "base" in done.stderr, done.stderr
+
+
+def case_bad_input(world):
+    """Wrong flags and files are refused with what to do, and nothing is left half-made."""
+    trainer, data = world.args.trainer, world.files("train", ["general"])[0]
+    common = ["--base", world.base, "--data", data, "--out", f"{world.work}/x"]
+    for command, wanted in [
+        (["expert", *common, "--modules", "gate,nose"], "gate, up and down"),
+        (["expert", *common, "--rank", "0"], "--rank"),
+        (["expert", *common, "--target", "novel"], "novel"),
+        (["expert", "--base", world.base, "--data", f"{world.work}/absent.jsonl", "--out", f"{world.work}/x"], "absent.jsonl"),
+        (["router", *common], "at least two experts"),
+        (["router", *common, "--new-expert", "a", "--top-k", "3"], "top_k"),
+        (["router", *common, "--new-expert", "a", "--gate", "renorm"], "no gradient"),
+        (["router", *common, "--new-expert", "a", "--kind", "oracle"], "oracle"),
+        (["router", *common, "--new-expert", "a", "--label-loss", "1"], "bears the name"),
+        (["evaluate", "--base", f"{world.work}/nowhere", "--data", data], "nowhere"),
+    ]:
+        done = world.run([trainer, *command], expect=1)
+        assert wanted in done.stderr, (command, done.stderr)
+        assert not os.path.exists(f"{world.work}/x"), command
+    broken = f"{world.work}/broken.jsonl"
+    good = open(f"{world.data}/general/train.jsonl", encoding="utf-8").read().splitlines()[:20]
+    pathlib.Path(broken).write_text("\n".join([*good, "{not json", '{"question": "no options"}']) + "\n", encoding="utf-8")
+    done = world.run([trainer, "expert", "--base", world.base, "--data", broken, "--out", f"{world.work}/y", "--steps", "1"])
+    assert "2 that cannot be used" in done.stderr and "broken.jsonl:21" in done.stderr, done.stderr
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("case")
+    for flag in ("trainer", "server", "client", "import-tool", "work"):
+        parser.add_argument(f"--{flag}", required=True)
+    arguments = parser.parse_args()
+    os.environ["GOMP_SPINCOUNT"] = "0"
+    globals()[f"case_{arguments.case}"](World(arguments))
+    print("ok")
+    sys.exit(0)
