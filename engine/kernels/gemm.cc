@@ -123,6 +123,7 @@ int64_t PackedRowBytes(WeightType type, int64_t k) {
 }
 
 void PackRows(ThreadPool& pool, const float* x, int64_t rows, int64_t k, int64_t x_stride, WeightType type, void* packed) {
+  if (rows <= 0 || k <= 0) return;
   const KernelTable& table = CurrentTable();
   const int64_t row_bytes = PackedRowBytes(type, k);
   char* out = static_cast<char*>(packed);
