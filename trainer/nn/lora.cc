@@ -63,6 +63,30 @@ void LoraMatrix::Expand(const float* z, int64_t rows, float* y) const {
   packed_b_->Forward(Data(scaled), rows, y, /*accumulate=*/true);
 }
 
+PackedRows LoraMatrix::PackShrunk(const PackedRows& x) const {
+  at::Tensor z = at::empty({x.rows(), rank()}, at::kFloat);
+  packed_a_->Forward(x, Data(z));
+  z.mul_(scale_);
+  return PackedRows(*compute_, Data(z), x.rows(), rank());
+}
+
+PackedRows LoraMatrix::PackShrunkBack(const PackedRows& dy) const {
+  at::Tensor e = at::empty({dy.rows(), rank()}, at::kFloat);
+  packed_b_->Backward(dy, Data(e));
+  e.mul_(scale_);
+  return PackedRows(*compute_, Data(e), dy.rows(), rank());
+}
+
+void LoraMatrix::AddDelta(const PackedRows& z, int64_t begin, int64_t end, float* y) const {
+  const int64_t width = b_.value.size(0);
+  kernels::GemmOfPart(z.at(begin), end - begin, packed_b_->forward(), {0, width, 0, rank()}, y, width, /*accumulate=*/true, nullptr);
+}
+
+void LoraMatrix::AddDeltaBack(const PackedRows& e, int64_t begin, int64_t end, float* dx) const {
+  const int64_t width = a_.value.size(1);
+  kernels::GemmOfPart(e.at(begin), end - begin, packed_a_->backward(), {0, width, 0, rank()}, dx, width, /*accumulate=*/true, nullptr);
+}
+
 void LoraMatrix::ShrinkBack(const float* dy, int64_t rows, float* e) const {
   packed_b_->Backward(dy, rows, e);
   for (int64_t i = 0; i < rows * rank(); ++i) e[i] *= scale_;

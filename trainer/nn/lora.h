@@ -34,6 +34,12 @@ class LoraMatrix {
   // z [rows, rank] = A x;  y [rows, out] += scale B z
   void Shrink(const float* x, int64_t rows, float* z) const;
   void Expand(const float* z, int64_t rows, float* y) const;
+  // scale A x and scale Bᵀ dy, ready for AddDelta and AddDeltaBack.
+  PackedRows PackShrunk(const PackedRows& x) const;
+  PackedRows PackShrunkBack(const PackedRows& dy) const;
+  // Of rows [begin, end) of those, on the calling thread: y [end - begin, out] += B z;  dx [end - begin, in] += Aᵀ e.
+  void AddDelta(const PackedRows& z, int64_t begin, int64_t end, float* y) const;
+  void AddDeltaBack(const PackedRows& e, int64_t begin, int64_t end, float* dx) const;
   // With e [rows, rank] = scale Bᵀ dy:  dx [rows, in] += A^T e;  grads: A += eᵀ x, B += scale dyᵀ z.
   void ShrinkBack(const float* dy, int64_t rows, float* e) const;
   void ExpandBack(const float* e, int64_t rows, float* dx) const;

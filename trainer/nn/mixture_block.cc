@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "trainer/nn/loops.h"
 
@@ -199,8 +200,9 @@ void MixtureBlock::Forward(const float* x, const Gates& gates, const std::vector
   const int64_t rows = gates.rows, hidden = gate_.in_features(), width = gate_.out_features();
   saved->gate = at::empty({rows, width}, at::kFloat);
   saved->up = at::empty({rows, width}, at::kFloat);
-  gate_.Forward(x, rows, Data(saved->gate));
-  up_.Forward(x, rows, Data(saved->up));
+  const PackedRows packed(*compute_, x, rows, hidden);
+  gate_.Forward(packed, Data(saved->gate));
+  up_.Forward(packed, Data(saved->up));
   const std::vector<float> shares = BaseShares(gates, experts);
   at::Tensor mixed = at::empty({rows, width}, at::kFloat);
   float* h = Data(mixed);
@@ -249,12 +251,42 @@ void MixtureBlock::Forward(const float* x, const Gates& gates, const std::vector
   }
 }
 
+void MixtureBlock::GateDots(const PackedRows& x, const LoraBlock& lora, const MixtureSaved& saved, const PackedRows& dy, const float* d,
+                            float* dots) const {
+  const int64_t rows = x.rows(), width = gate_.out_features();
+  std::optional<PackedRows> zg, zu, e_down;
+  if (lora.gate) zg.emplace(lora.gate->PackShrunk(x));
+  if (lora.up) zu.emplace(lora.up->PackShrunk(x));
+  if (lora.down) e_down.emplace(lora.down->PackShrunkBack(dy));
+  constexpr int64_t kTile = 12;  // rows: two of the kernels' blocks, and three tiles stay in the second-level cache
+  compute_->pool->ParallelFor((rows + kTile - 1) / kTile, 1, [&](int64_t first, int64_t last) {
+    const int64_t size = kTile * width;
+    std::vector<float> tiles(static_cast<size_t>(3 * size));
+    float *gate = tiles.data(), *up = gate + size, *back = up + size;
+    for (int64_t begin = first * kTile; begin < std::min(last * kTile, rows); begin += kTile) {
+      const int64_t end = std::min(begin + kTile, rows);
+      const auto copy = [&](const float* from, float* to) { std::copy(from + begin * width, from + end * width, to); };
+      copy(Data(saved.gate), gate);
+      copy(Data(saved.up), up);
+      copy(d, back);
+      if (zg) lora.gate->AddDelta(*zg, begin, end, gate);
+      if (zu) lora.up->AddDelta(*zu, begin, end, up);
+      if (e_down) lora.down->AddDeltaBack(*e_down, begin, end, back);
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t at = (i - begin) * width;
+        dots[i] = loops::SwiGluDot(gate + at, up + at, back + at, width);
+      }
+    }
+  });
+}
+
 void MixtureBlock::Backward(const float* x, const Gates& gates, const std::vector<LoraBlock*>& experts, const LoraDropout& dropout,
                             const MixtureSaved& saved, const float* dy, float* dx, float* dgates) const {
   kernels::ThreadPool& pool = *compute_->pool;
   const int64_t rows = gates.rows, hidden = gate_.in_features(), width = gate_.out_features();
   at::Tensor d_mixed = at::empty({rows, width}, at::kFloat);
-  down_.Backward(dy, rows, Data(d_mixed));
+  const PackedRows dy_packed(*compute_, dy, rows, hidden);
+  down_.Backward(dy_packed, Data(d_mixed));
   const float* d = Data(std::as_const(d_mixed));
   const float *g = Data(saved.gate), *u = Data(saved.up);
   const std::vector<float> shares = BaseShares(gates, experts);
@@ -274,11 +306,22 @@ void MixtureBlock::Backward(const float* x, const Gates& gates, const std::vecto
     }
   });
   if (dgates != nullptr) std::memset(dgates, 0, static_cast<size_t>(rows * gates.experts) * sizeof(float));
+  // Dropout of a whole row's LoRA inputs is drawn where an expert runs in full.
+  const bool dots_apart = dgates != nullptr && gates.dense_gradient && dropout.probability <= 0;
+  if (dots_apart) {
+    const PackedRows x_packed(*compute_, x, rows, hidden);
+    std::vector<float> dots(static_cast<size_t>(rows));
+    for (int32_t e = 0; e < gates.experts; ++e) {
+      if (experts[e]->empty()) continue;
+      GateDots(x_packed, *experts[e], saved, dy_packed, d, dots.data());
+      for (int64_t row = 0; row < rows; ++row) dgates[row * gates.experts + e] = dots[row] - base_dot[row];
+    }
+  }
   std::memset(dx, 0, static_cast<size_t>(rows * hidden) * sizeof(float));
   for (int32_t e = 0; e < gates.experts; ++e) {
     LoraBlock& lora = *experts[e];
     if (lora.empty()) continue;  // the base: its delta is zero, and so is its gate's gradient
-    const bool every_row = dgates != nullptr && gates.dense_gradient;
+    const bool every_row = dgates != nullptr && gates.dense_gradient && !dots_apart;
     const ExpertRows mine(gates, e, every_row);
     const int64_t n = mine.size();
     if (n == 0) continue;
@@ -300,7 +343,7 @@ void MixtureBlock::Backward(const float* x, const Gates& gates, const std::vecto
       d_e = to;
     }
     const float* h_e = Data(std::as_const(own.h));
-    if (dgates != nullptr) {
+    if (dgates != nullptr && !dots_apart) {
       pool.ParallelFor(n, kRowGrain, [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
           // <h_e, D + s Adᵀ Bdᵀ dy> = <h_e, D> + <s Bd Ad h_e, dy>

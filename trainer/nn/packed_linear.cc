@@ -16,6 +16,13 @@ std::unique_ptr<kernels::PackedMatrix> Pack(const at::Tensor& weight, at::Scalar
 
 }  // namespace
 
+PackedRows::PackedRows(const TrainCompute& compute, const float* x, int64_t rows, int64_t width) : rows_(rows) {
+  const auto type = compute.dtype == at::kBFloat16 ? kernels::WeightType::kBF16 : kernels::WeightType::kF32;
+  row_bytes_ = kernels::PackedRowBytes(type, width);
+  bytes_ = at::empty({rows * row_bytes_}, at::kByte);
+  kernels::PackRows(*compute.pool, x, rows, width, width, type, bytes_.mutable_data_ptr());
+}
+
 PackedLinear::PackedLinear(const TrainCompute& compute, const at::Tensor& weight, const at::Tensor& bias)
     : compute_(&compute), forward_(Pack(weight, compute.dtype)), backward_(Pack(weight.detach().t(), compute.dtype)) {
   if (bias.defined()) bias_ = bias.detach().to(at::kFloat).contiguous();
@@ -26,8 +33,17 @@ void PackedLinear::Forward(const float* x, int64_t rows, float* y, bool accumula
   kernels::Gemm(*compute_->pool, x, rows, in_features(), *forward_, bias, y, out_features(), accumulate);
 }
 
+void PackedLinear::Forward(const PackedRows& x, float* y, bool accumulate) const {
+  const float* bias = bias_.defined() ? bias_.const_data_ptr<float>() : nullptr;
+  kernels::GemmPacked(*compute_->pool, x.at(0), x.rows(), *forward_, bias, y, out_features(), accumulate);
+}
+
 void PackedLinear::Backward(const float* dy, int64_t rows, float* dx, bool accumulate) const {
   kernels::Gemm(*compute_->pool, dy, rows, out_features(), *backward_, nullptr, dx, in_features(), accumulate);
+}
+
+void PackedLinear::Backward(const PackedRows& dy, float* dx, bool accumulate) const {
+  kernels::GemmPacked(*compute_->pool, dy.at(0), dy.rows(), *backward_, nullptr, dx, in_features(), accumulate);
 }
 
 }  // namespace switchyard::trainer

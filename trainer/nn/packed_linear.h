@@ -17,6 +17,20 @@ struct TrainCompute {
   kernels::ThreadPool* pool = nullptr;
 };
 
+// Rows as products read them: rounded once for all products they go into. Immutable.
+class PackedRows {
+ public:
+  PackedRows(const TrainCompute& compute, const float* x, int64_t rows, int64_t width);
+
+  int64_t rows() const { return rows_; }
+  // From row `row` on.
+  const void* at(int64_t row) const { return static_cast<const char*>(bytes_.const_data_ptr()) + row * row_bytes_; }
+
+ private:
+  int64_t rows_, row_bytes_;
+  at::Tensor bytes_;
+};
+
 // Immutable: packed in both directions when built, so twice the weight's bytes. Used by one thread at a time (it owns the pool's work).
 class PackedLinear {
  public:
@@ -27,8 +41,13 @@ class PackedLinear {
   int64_t out_features() const { return forward_->n(); }
   // x [rows, in] -> y [rows, out]
   void Forward(const float* x, int64_t rows, float* y, bool accumulate = false) const;
+  void Forward(const PackedRows& x, float* y, bool accumulate = false) const;
   // dy [rows, out] -> dx [rows, in] = dy W
   void Backward(const float* dy, int64_t rows, float* dx, bool accumulate = false) const;
+  void Backward(const PackedRows& dy, float* dx, bool accumulate = false) const;
+
+  const kernels::PackedMatrix& forward() const { return *forward_; }
+  const kernels::PackedMatrix& backward() const { return *backward_; }
 
  private:
   const TrainCompute* compute_;
