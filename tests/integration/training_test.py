@@ -124,7 +124,8 @@ def case_routes(world):
                         ties += 1  # within rounding
                         continue
                     compared += 1
-                    assert theirs["experts"] == line["layers"][layer][row], (name, row, layer, theirs, line["layers"][layer][row], margin)
+                    # As sets: two chosen ones of equal weight may change places.
+                    assert sorted(theirs["experts"]) == sorted(line["layers"][layer][row]), (name, row, layer, theirs, line["layers"][layer][row], margin)
         assert compared > 1000 and ties < compared / 20, (compared, ties)
         print(f"{name}: {compared} routes agree, {ties} ties within rounding")
 

@@ -93,7 +93,7 @@ std::string CommonFlags::Decisive() const {
 }
 
 StatusOr<std::unique_ptr<Workbench>> Workbench::Open(const CommonFlags& flags, const std::string& title, Communicator& world) {
-  if (std::filesystem::exists(flags.out)) return AlreadyExists("--out %s is there already: choose another name or remove it", flags.out);
+  if (!flags.out.empty() && std::filesystem::exists(flags.out)) return AlreadyExists("--out %s is there already: choose another name or remove it", flags.out);
   if (flags.validation_share < 0 || flags.validation_share >= 1) return InvalidArgument("--validation-share: expected 0 to 1, found %g", flags.validation_share);
   std::unique_ptr<Workbench> bench(new Workbench(world));
   bench->quiet_ = flags.quiet;
@@ -127,6 +127,7 @@ StatusOr<std::unique_ptr<Workbench>> Workbench::Open(const CommonFlags& flags, c
   } else {
     ASSIGN_OR_RETURN(bench->train_, LoadDataset(data, *bench->tokenizer_));
   }
+  if (flags.out.empty()) return bench;
   bench->run_directory_ = flags.out + ".run";
   std::error_code error;
   std::filesystem::create_directories(bench->run_directory_, error);

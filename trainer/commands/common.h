@@ -63,15 +63,15 @@ struct CommonFlags {
 // Everything a command needs before it makes its model. Not copyable: parts point to one another.
 class Workbench {
  public:
-  // Reads base and data, opens RUN = <out>.run with log and checkpoints. ALREADY_EXISTS when `out` is there (so that nothing is trained for
-  // nothing).
+  // Reads base and data, opens RUN = <out>.run with log and checkpoints (not when `out` is empty). ALREADY_EXISTS when `out` is there, so that
+  // nothing is trained for nothing.
   static StatusOr<std::unique_ptr<Workbench>> Open(const CommonFlags& flags, const std::string& title, Communicator& world);
 
   const TrainCompute& compute() const { return compute_; }
   const BaseWeights& base() const { return base_; }
   const Dataset& train() const { return train_; }
   const Dataset& validation() const { return validation_; }
-  RunLog* log() { return log_.get(); }  // null on all but the first process
+  RunLog* log() { return log_.get(); }  // null without a run directory, and on all but the first process
   const std::string& run_directory() const { return run_directory_; }
   Communicator& world() { return world_; }
   bool first() const { return world_.rank() == 0; }

@@ -111,7 +111,6 @@ void AddEvaluateCommand(CLI::App& app, Communicator& world, Status* result) {
   auto flags = std::make_shared<Flags>();
   CLI::App* command = app.add_subcommand("evaluate", "Held-out loss of a base, an expert or a router, domain by domain");
   CommonFlags& common = flags->common;
-  common.out = "evaluation";
   command->add_option("--base", common.base, "Hugging Face directory of the base model")->required();
   command->add_option("--data", common.data, "[DOMAIN=]PATH")->required();
   command->add_option("--format", common.format)->capture_default_str();

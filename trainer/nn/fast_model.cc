@@ -223,6 +223,20 @@ class FastModel final : public TrainableModel {
     });
   }
 
+  // The server keeps keys and values in bf16 where the base is bf16; gradients pass through the rounding.
+  void RoundKeysAndValues(int64_t rows, float* qkv) const {
+    if (compute_.dtype != at::kBFloat16) return;
+    const int64_t width = QkvWidth() - QueryWidth();
+    pool_.ParallelFor(rows, 16, [&](int64_t begin, int64_t end) {
+      std::vector<kernels::bf16> rounded(static_cast<size_t>(width));
+      for (int64_t row = begin; row < end; ++row) {
+        float* at = qkv + row * QkvWidth() + QueryWidth();
+        kernels::F32ToBf16(at, width, rounded.data());
+        kernels::Bf16ToF32(rounded.data(), width, at);
+      }
+    });
+  }
+
   const float* HeadNormWeight(const BaseLayer& layer, int64_t head) const { return Data(head < config_.num_heads ? layer.q_norm : layer.k_norm); }
 
   // One task a (sequence, kv head): its query heads share dk and dv.
@@ -263,6 +277,7 @@ class FastModel final : public TrainableModel {
       });
     }
     Rope(batch, qkv, /*back=*/false);
+    RoundKeysAndValues(rows, qkv);
     saved->attended = New(rows, QueryWidth());
     float* attended = Data(saved->attended);
     ForAttentionTasks(batch, [&](const PackedBatch::Segment& segment, int64_t kv, int64_t head, float* p) {
