@@ -14,18 +14,34 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "pickled integers are read as they lie");
 constexpr size_t kMaxPickleBytes = 8 << 20, kMaxRank = 16, kMaxNameBytes = 1024, kMaxKeyDigits = 20;
 
-enum class Kind { kNone, kBool, kInt, kFloat, kText, kTuple, kList, kDict, kOrderedDict, kRebuildTensor, kRebuildParameter, kStorageType, kStorage, kTensor };
+enum class Kind {
+  kNone,
+  kBool,
+  kInt,
+  kFloat,
+  kText,
+  kTuple,
+  kList,
+  kDict,
+  kOrderedDict,
+  kRebuildTensor,
+  kRebuildParameter,
+  kStorageType,
+  kStorage,
+  kTensor
+};
 
 std::string_view KindName(Kind kind) {
-  constexpr std::string_view kNames[] = {"None", "a bool", "an int", "a float", "a string", "a tuple", "a list", "a dict", "the type OrderedDict",
-                                         "a function", "a function", "a storage type", "a storage", "a tensor"};
+  constexpr std::string_view kNames[] = {
+      "None",       "a bool",     "an int",         "a float",   "a string", "a tuple", "a list", "a dict", "the type OrderedDict",
+      "a function", "a function", "a storage type", "a storage", "a tensor"};
   return kNames[static_cast<size_t>(kind)];
 }
 
 struct Global {
   std::string_view module, name;
   Kind kind;
-  DType dtype = DType::kF32;   // of storage types
+  DType dtype = DType::kF32;  // of storage types
 };
 constexpr Global kGlobals[] = {
     {"collections", "OrderedDict", Kind::kOrderedDict},
@@ -47,9 +63,9 @@ constexpr Global kGlobals[] = {
 using Id = uint32_t;
 struct Value {
   Kind kind = Kind::kNone;
-  int64_t number = 0;        // bool, int, storage's elements, tensor's index
-  std::string text;          // string, storage's key
-  std::vector<Id> items;     // tuple, list; dict: key, value, key, value, ...
+  int64_t number = 0;     // bool, int, storage's elements, tensor's index
+  std::string text;       // string, storage's key
+  std::vector<Id> items;  // tuple, list; dict: key, value, key, value, ...
   DType dtype = DType::kF32;
 };
 
@@ -151,43 +167,83 @@ class Machine {
   // ---- opcodes
   Status Step(uint8_t opcode) {
     switch (opcode) {
-      case 0x80: return Protocol();
-      case 0x95: return Raw<uint64_t>().status();    // FRAME: a hint for readers of streams
-      case '.': stopped_ = true; return OkStatus();  // STOP
-      case '(': marks_.push_back(stack_.size()); return OkStatus();
-      case 'N': return PushNumber(Kind::kNone, 0);
-      case 0x88: return PushNumber(Kind::kBool, 1);
-      case 0x89: return PushNumber(Kind::kBool, 0);
-      case 'J': return Int<int32_t>();               // BININT
-      case 'K': return Int<uint8_t>();               // BININT1
-      case 'M': return Int<uint16_t>();              // BININT2
-      case 0x8a: return Long();                      // LONG1
-      case 'G': RETURN_IF_ERROR(Raw<uint64_t>().status()); return PushNumber(Kind::kFloat, 0);
-      case 0x8c: return Unicode<uint8_t>();          // SHORT_BINUNICODE
-      case 'X': return Unicode<uint32_t>();          // BINUNICODE
-      case 0x8d: return Unicode<uint64_t>();         // BINUNICODE8
-      case ')': return Sequence(Kind::kTuple, std::vector<Id>());
-      case 0x85: return Sequence(Kind::kTuple, PopSome(1));
-      case 0x86: return Sequence(Kind::kTuple, PopSome(2));
-      case 0x87: return Sequence(Kind::kTuple, PopSome(3));
-      case 't': return Sequence(Kind::kTuple, PopToMark());
-      case ']': return Sequence(Kind::kList, std::vector<Id>());
-      case 'a': return Append(PopSome(1));
-      case 'e': return Append(PopToMark());
-      case '}': return Sequence(Kind::kDict, std::vector<Id>());
-      case 's': return SetItems(PopSome(2));
-      case 'u': return SetItems(PopToMark());
-      case 'q': return Put(Raw<uint8_t>());
-      case 'r': return Put(Raw<uint32_t>());
-      case 0x94: return Memoize(static_cast<uint32_t>(memo_.size()));
-      case 'h': return Fetch(Raw<uint8_t>());
-      case 'j': return Fetch(Raw<uint32_t>());
-      case 'c': return NamedGlobal();
-      case 0x93: return StackGlobal();
-      case 'Q': return PersistentId();
-      case 'R': return Reduce();
-      case 'b': return Build();
-      default: return Refused("opcode 0x%02x is not one a state dict needs", opcode);
+      case 0x80:
+        return Protocol();
+      case 0x95:
+        return Raw<uint64_t>().status();  // FRAME: a hint for readers of streams
+      case '.':
+        stopped_ = true;
+        return OkStatus();  // STOP
+      case '(':
+        marks_.push_back(stack_.size());
+        return OkStatus();
+      case 'N':
+        return PushNumber(Kind::kNone, 0);
+      case 0x88:
+        return PushNumber(Kind::kBool, 1);
+      case 0x89:
+        return PushNumber(Kind::kBool, 0);
+      case 'J':
+        return Int<int32_t>();  // BININT
+      case 'K':
+        return Int<uint8_t>();  // BININT1
+      case 'M':
+        return Int<uint16_t>();  // BININT2
+      case 0x8a:
+        return Long();  // LONG1
+      case 'G':
+        RETURN_IF_ERROR(Raw<uint64_t>().status());
+        return PushNumber(Kind::kFloat, 0);
+      case 0x8c:
+        return Unicode<uint8_t>();  // SHORT_BINUNICODE
+      case 'X':
+        return Unicode<uint32_t>();  // BINUNICODE
+      case 0x8d:
+        return Unicode<uint64_t>();  // BINUNICODE8
+      case ')':
+        return Sequence(Kind::kTuple, std::vector<Id>());
+      case 0x85:
+        return Sequence(Kind::kTuple, PopSome(1));
+      case 0x86:
+        return Sequence(Kind::kTuple, PopSome(2));
+      case 0x87:
+        return Sequence(Kind::kTuple, PopSome(3));
+      case 't':
+        return Sequence(Kind::kTuple, PopToMark());
+      case ']':
+        return Sequence(Kind::kList, std::vector<Id>());
+      case 'a':
+        return Append(PopSome(1));
+      case 'e':
+        return Append(PopToMark());
+      case '}':
+        return Sequence(Kind::kDict, std::vector<Id>());
+      case 's':
+        return SetItems(PopSome(2));
+      case 'u':
+        return SetItems(PopToMark());
+      case 'q':
+        return Put(Raw<uint8_t>());
+      case 'r':
+        return Put(Raw<uint32_t>());
+      case 0x94:
+        return Memoize(static_cast<uint32_t>(memo_.size()));
+      case 'h':
+        return Fetch(Raw<uint8_t>());
+      case 'j':
+        return Fetch(Raw<uint32_t>());
+      case 'c':
+        return NamedGlobal();
+      case 0x93:
+        return StackGlobal();
+      case 'Q':
+        return PersistentId();
+      case 'R':
+        return Reduce();
+      case 'b':
+        return Build();
+      default:
+        return Refused("opcode 0x%02x is not one a state dict needs", opcode);
     }
   }
 
@@ -274,7 +330,8 @@ class Machine {
       value.dtype = global.dtype;
       return Push(std::move(value));
     }
-    return Refused("the global %s.%s is not one a state dict of tensors needs; nothing was executed", module.substr(0, 80), name.substr(0, 80));
+    return Refused("the global %s.%s is not one a state dict of tensors needs; nothing was executed", module.substr(0, 80),
+                   name.substr(0, 80));
   }
 
   // ('storage', type, key, location, elements)
@@ -286,7 +343,8 @@ class Machine {
     for (size_t i = 0; fits && i < tuple.items.size(); ++i) fits = values_[tuple.items[i]].kind == kKinds[i];
     if (!fits || values_[tuple.items[0]].text != "storage") return Broken("a persistent id that is no storage");
     const Value &type = values_[tuple.items[1]], &key = values_[tuple.items[2]], &elements = values_[tuple.items[4]];
-    const bool digits = !key.text.empty() && key.text.size() <= kMaxKeyDigits && key.text.find_first_not_of("0123456789") == std::string::npos;
+    const bool digits =
+        !key.text.empty() && key.text.size() <= kMaxKeyDigits && key.text.find_first_not_of("0123456789") == std::string::npos;
     if (!digits) return Broken("storage key \"%s\", expected a number", key.text.substr(0, 40));
     if (elements.number < 0) return Broken("a storage of %d elements", elements.number);
     Value storage;
@@ -303,7 +361,8 @@ class Machine {
     if (arguments.kind != Kind::kTuple) return Broken("a call's arguments are %s, expected a tuple", KindName(arguments.kind));
     if (function.kind == Kind::kRebuildTensor) return RebuildTensor(arguments.items);
     if (function.kind == Kind::kRebuildParameter) {
-      if (arguments.items.size() != 3 || values_[arguments.items[0]].kind != Kind::kTensor) return Broken("a parameter that is not made of a tensor");
+      if (arguments.items.size() != 3 || values_[arguments.items[0]].kind != Kind::kTensor)
+        return Broken("a parameter that is not made of a tensor");
       stack_.push_back(arguments.items[0]);
       return OkStatus();
     }
@@ -319,19 +378,23 @@ class Machine {
     if (storage.kind != Kind::kStorage || offset.kind != Kind::kInt) return Broken("a tensor that is not made of a storage and an offset");
     if (hooks.kind != Kind::kDict || !hooks.items.empty()) return Refused("a tensor with backward hooks");
     // Bits such as "conjugated" or "negated" would change the values.
-    if (arguments.size() == 7 && (values_[arguments[6]].kind != Kind::kDict || !values_[arguments[6]].items.empty())) return Refused("a tensor with metadata");
+    if (arguments.size() == 7 && (values_[arguments[6]].kind != Kind::kDict || !values_[arguments[6]].items.empty()))
+      return Refused("a tensor with metadata");
     PickledTensor tensor{storage.text, storage.dtype, storage.number, offset.number, {}, {}};
     RETURN_IF_ERROR(Sizes(values_[arguments[2]], &tensor.shape));
     RETURN_IF_ERROR(Sizes(values_[arguments[3]], &tensor.strides));
     if (tensor.offset < 0) return Broken("a tensor at offset %d of its storage", tensor.offset);
-    if (tensor.shape.size() != tensor.strides.size()) return Broken("a tensor of %d sizes and %d strides", tensor.shape.size(), tensor.strides.size());
+    if (tensor.shape.size() != tensor.strides.size())
+      return Broken("a tensor of %d sizes and %d strides", tensor.shape.size(), tensor.strides.size());
     tensors_.push_back(std::move(tensor));
     return PushNumber(Kind::kTensor, static_cast<int64_t>(tensors_.size() - 1));
   }
   Status Sizes(const Value& tuple, std::vector<int64_t>* out) const {
-    if (tuple.kind != Kind::kTuple || tuple.items.size() > kMaxRank) return Broken("a tensor's sizes and strides must be tuples of at most %d numbers", kMaxRank);
+    if (tuple.kind != Kind::kTuple || tuple.items.size() > kMaxRank)
+      return Broken("a tensor's sizes and strides must be tuples of at most %d numbers", kMaxRank);
     for (const Id id : tuple.items) {
-      if (values_[id].kind != Kind::kInt || values_[id].number < 0) return Broken("a tensor's sizes and strides must be non-negative integers");
+      if (values_[id].kind != Kind::kInt || values_[id].number < 0)
+        return Broken("a tensor's sizes and strides must be non-negative integers");
       out->push_back(values_[id].number);
     }
     return OkStatus();
@@ -353,8 +416,8 @@ class Machine {
       if (name.kind != Kind::kText) return Refused("a key of the state dict is %s, expected a string", KindName(name.kind));
       if (name.text.size() > kMaxNameBytes) return Broken("a name of %d bytes is over the limit of %d", name.text.size(), kMaxNameBytes);
       if (value.kind != Kind::kTensor) {
-        return Refused("\"%s\" is %s, expected a tensor: only a flat state dict is read, not a whole training checkpoint", name.text.substr(0, 200),
-                       KindName(value.kind));
+        return Refused("\"%s\" is %s, expected a tensor: only a flat state dict is read, not a whole training checkpoint",
+                       name.text.substr(0, 200), KindName(value.kind));
       }
       if (!names.insert(name.text).second) return Broken("\"%s\" is there twice", name.text.substr(0, 200));
       tensors.emplace_back(name.text, tensors_[static_cast<size_t>(value.number)]);
@@ -366,7 +429,7 @@ class Machine {
   const std::string path_;
   size_t at_ = 0, op_at_ = 0;
   bool stopped_ = false;
-  std::deque<Value> values_;   // addresses stay
+  std::deque<Value> values_;  // addresses stay
   std::vector<PickledTensor> tensors_;
   std::vector<Id> stack_;
   std::vector<size_t> marks_;  // sizes of the stack
@@ -374,9 +437,11 @@ class Machine {
 };
 }  // namespace
 
-StatusOr<std::vector<std::pair<std::string, PickledTensor>>> ReadPickledStateDict(std::span<const std::byte> pickle, const std::string& name) {
+StatusOr<std::vector<std::pair<std::string, PickledTensor>>> ReadPickledStateDict(std::span<const std::byte> pickle,
+                                                                                  const std::string& name) {
   // A value takes some 70 bytes for each of the pickle; 40000 tensors fit.
-  if (pickle.size() > kMaxPickleBytes) return DataLoss("%s: a pickle of %d bytes is over the limit of %d", name, pickle.size(), kMaxPickleBytes);
+  if (pickle.size() > kMaxPickleBytes)
+    return DataLoss("%s: a pickle of %d bytes is over the limit of %d", name, pickle.size(), kMaxPickleBytes);
   return Machine(pickle, name).Run();
 }
 

@@ -33,7 +33,8 @@ std::optional<int64_t> End(const PickledTensor& tensor) {
   int64_t last = tensor.offset;
   for (size_t i = 0; i < tensor.shape.size(); ++i) {
     int64_t step;
-    if (__builtin_mul_overflow(tensor.shape[i] - 1, tensor.strides[i], &step) || __builtin_add_overflow(last, step, &last)) return std::nullopt;
+    if (__builtin_mul_overflow(tensor.shape[i] - 1, tensor.strides[i], &step) || __builtin_add_overflow(last, step, &last))
+      return std::nullopt;
   }
   return last < INT64_MAX ? std::optional(last + 1) : std::nullopt;
 }
@@ -72,11 +73,13 @@ class TorchPickleParser {
  public:
   static StatusOr<std::shared_ptr<const TorchPickleFile>> Parse(Bytes bytes, std::shared_ptr<const void> owner, const std::string& path) {
     if (!bytes.empty() && bytes[0] == std::byte{0x80}) {
-      return Unimplemented("%s: a pickle without a zip archive, as torch.save wrote before PyTorch 1.6; load it in Python and save it again", path);
+      return Unimplemented(
+          "%s: a pickle without a zip archive, as torch.save wrote before PyTorch 1.6; load it in Python and save it again", path);
     }
     TorchPickleParser parser(bytes, std::move(owner), path);
     auto entries = ReadZipDirectory(bytes, path);
-    if (absl::IsUnimplemented(entries.status())) return Unimplemented("%s; torch.save writes no such archive (TorchScript does)", Message(entries.status()));
+    if (absl::IsUnimplemented(entries.status()))
+      return Unimplemented("%s; torch.save writes no such archive (TorchScript does)", Message(entries.status()));
     ASSIGN_OR_RETURN(parser.entries_, std::move(entries));
     RETURN_IF_ERROR(parser.FindPrefix());
     RETURN_IF_ERROR(parser.CheckByteOrder());
@@ -100,7 +103,8 @@ class TorchPickleParser {
     for (const auto& [name, data] : entries_) {
       const size_t slash = name.find('/');
       if (slash == std::string::npos || std::string_view(name).substr(slash + 1) != kPickleName) continue;
-      if (!prefix_.empty()) return DataLoss("%s: two pickles, \"%s\" and \"%s\"", path_, prefix_ + std::string(kPickleName), name.substr(0, 100));
+      if (!prefix_.empty())
+        return DataLoss("%s: two pickles, \"%s\" and \"%s\"", path_, prefix_ + std::string(kPickleName), name.substr(0, 100));
       prefix_ = name.substr(0, slash + 1);
     }
     return prefix_.empty() ? DataLoss("%s: a zip archive without FOLDER/data.pkl; torch.save did not write it", path_) : OkStatus();
@@ -120,7 +124,8 @@ class TorchPickleParser {
     const Bytes storage = found->second;
     const auto elements_there = static_cast<uint64_t>(tensor.storage_elements);
     if (storage.size() % width != 0 || storage.size() / width != elements_there) {
-      return DataLoss("%s: its storage data/%s has %d bytes, expected %d elements of %d", where, tensor.storage, storage.size(), elements_there, width);
+      return DataLoss("%s: its storage data/%s has %d bytes, expected %d elements of %d", where, tensor.storage, storage.size(),
+                      elements_there, width);
     }
     TensorView view{name, tensor.dtype, tensor.shape, {}, owner_};
     const std::optional<int64_t> elements = Elements(tensor.shape);
@@ -141,12 +146,13 @@ class TorchPickleParser {
 
   // A view in another order than its storage; the same view under another name is copied once.
   Status Copy(const std::string& where, const PickledTensor& tensor, Bytes storage, int64_t elements, size_t width, TensorView* view) {
-    std::shared_ptr<const std::vector<std::byte>>& copy = copies_[{tensor.storage, tensor.dtype, tensor.offset, tensor.shape, tensor.strides}];
+    std::shared_ptr<const std::vector<std::byte>>& copy =
+        copies_[{tensor.storage, tensor.dtype, tensor.offset, tensor.shape, tensor.strides}];
     if (copy == nullptr) {
       // Expanded views repeat elements, so a small file could ask for any amount.
       if (static_cast<uint64_t>(elements) > copies_left_ / width) {
-        return ResourceExhausted("%s: shape %s with strides %s would be copied, and all copies together may not exceed the file's size", where,
-                                 ShapeString(tensor.shape), ShapeString(tensor.strides));
+        return ResourceExhausted("%s: shape %s with strides %s would be copied, and all copies together may not exceed the file's size",
+                                 where, ShapeString(tensor.shape), ShapeString(tensor.strides));
       }
       copies_left_ -= static_cast<uint64_t>(elements) * width;
       copy = std::make_shared<const std::vector<std::byte>>(RowMajorCopy(tensor, storage, elements, width));
@@ -161,7 +167,7 @@ class TorchPickleParser {
   const std::string path_;
   uint64_t copies_left_;
   std::map<std::string, Bytes> entries_;
-  std::string prefix_;   // "archive/"
+  std::string prefix_;  // "archive/"
   std::map<CopyKey, std::shared_ptr<const std::vector<std::byte>>> copies_;
 };
 

@@ -56,7 +56,8 @@ class Reader {
       ASSIGN_OR_RETURN(const Bytes data, Locate(entry, directory.offset));
       if (!entries.emplace(entry.name, data).second) return DataLoss("%s: %s is listed twice", path_, Quoted(entry.name));
     }
-    if (at != central.size()) return DataLoss("%s: the zip directory has %d bytes, its %d entries take %d", path_, central.size(), directory.entries, at);
+    if (at != central.size())
+      return DataLoss("%s: the zip directory has %d bytes, its %d entries take %d", path_, central.size(), directory.entries, at);
     RETURN_IF_ERROR(CheckDisjoint(entries));
     return entries;
   }
@@ -77,11 +78,14 @@ class Reader {
     const bool zip64 = at >= kLocator64Bytes && Get<uint32_t>(bytes_, at - kLocator64Bytes) == kLocator64Signature;
     if (zip64) {
       const auto end64 = Get<uint64_t>(bytes_, at - kLocator64Bytes + 8);
-      if (!Inside(end64, kEnd64Bytes, at) || Get<uint32_t>(bytes_, end64) != kEnd64Signature) return DataLoss("%s: the zip64 directory's end is broken", path_);
-      if (Get<uint32_t>(bytes_, end64 + 16) != 0 || Get<uint32_t>(bytes_, end64 + 20) != 0) return Unimplemented("%s: a zip archive over several disks", path_);
+      if (!Inside(end64, kEnd64Bytes, at) || Get<uint32_t>(bytes_, end64) != kEnd64Signature)
+        return DataLoss("%s: the zip64 directory's end is broken", path_);
+      if (Get<uint32_t>(bytes_, end64 + 16) != 0 || Get<uint32_t>(bytes_, end64 + 20) != 0)
+        return Unimplemented("%s: a zip archive over several disks", path_);
       return Directory{Get<uint64_t>(bytes_, end64 + 32), Get<uint64_t>(bytes_, end64 + 40), Get<uint64_t>(bytes_, end64 + 48)};
     }
-    if (Get<uint16_t>(bytes_, at + 4) != 0 || Get<uint16_t>(bytes_, at + 6) != 0) return Unimplemented("%s: a zip archive over several disks", path_);
+    if (Get<uint16_t>(bytes_, at + 4) != 0 || Get<uint16_t>(bytes_, at + 6) != 0)
+      return Unimplemented("%s: a zip archive over several disks", path_);
     return d;
   }
 
@@ -91,7 +95,8 @@ class Reader {
     }
     const Bytes fixed = central.subspan(*at, kCentralBytes);
     const uint64_t name = Get<uint16_t>(fixed, 28), extra = Get<uint16_t>(fixed, 30), comment = Get<uint16_t>(fixed, 32);
-    if (!Inside(*at + kCentralBytes, name + extra + comment, central.size())) return DataLoss("%s: the zip directory is broken at byte %d of it", path_, *at);
+    if (!Inside(*at + kCentralBytes, name + extra + comment, central.size()))
+      return DataLoss("%s: the zip directory is broken at byte %d of it", path_, *at);
     Entry entry;
     entry.name.assign(reinterpret_cast<const char*>(central.data()) + *at + kCentralBytes, name);
     entry.flags = Get<uint16_t>(fixed, 8);
@@ -126,14 +131,17 @@ class Reader {
   // The entry's bytes. Its local header must say the same name; sizes count as the directory gives them.
   StatusOr<Bytes> Locate(const Entry& entry, uint64_t directory) const {
     if ((entry.flags & kEncrypted) != 0) return Unimplemented("%s: %s is encrypted", path_, Quoted(entry.name));
-    if (entry.method != 0) return Unimplemented("%s: %s is compressed (method %d), expected stored entries", path_, Quoted(entry.name), entry.method);
-    if (entry.packed != entry.size) return DataLoss("%s: %s is stored with two different sizes, %d and %d", path_, Quoted(entry.name), entry.packed, entry.size);
+    if (entry.method != 0)
+      return Unimplemented("%s: %s is compressed (method %d), expected stored entries", path_, Quoted(entry.name), entry.method);
+    if (entry.packed != entry.size)
+      return DataLoss("%s: %s is stored with two different sizes, %d and %d", path_, Quoted(entry.name), entry.packed, entry.size);
     if (!Inside(entry.local, kLocalBytes, directory) || Get<uint32_t>(bytes_, entry.local) != kLocalSignature) {
       return DataLoss("%s: %s: no header at byte %d", path_, Quoted(entry.name), entry.local);
     }
     const uint64_t name = Get<uint16_t>(bytes_, entry.local + 26), extra = Get<uint16_t>(bytes_, entry.local + 28);
     const uint64_t start = entry.local + kLocalBytes + name + extra;
-    if (!Inside(start, entry.size, directory)) return DataLoss("%s: %s: its %d bytes lie outside the file", path_, Quoted(entry.name), entry.size);
+    if (!Inside(start, entry.size, directory))
+      return DataLoss("%s: %s: its %d bytes lie outside the file", path_, Quoted(entry.name), entry.size);
     const std::string_view local_name(reinterpret_cast<const char*>(bytes_.data()) + entry.local + kLocalBytes, name);
     if (local_name != entry.name) return DataLoss("%s: %s has another name at byte %d", path_, Quoted(entry.name), entry.local);
     return bytes_.subspan(start, entry.size);

@@ -15,7 +15,9 @@ using testing_zip::ZipBuilder;
 using Code = absl::StatusCode;
 const std::string kGoldens = "tests/golden/artifact/torch/";
 
-Status ParseStatus(const std::string& bytes) { return TorchPickleFile::Parse(std::make_shared<const std::string>(bytes), "test.bin").status(); }
+Status ParseStatus(const std::string& bytes) {
+  return TorchPickleFile::Parse(std::make_shared<const std::string>(bytes), "test.bin").status();
+}
 
 // Pickles by hand.
 std::string Text(const std::string& s) { return "X" + Raw(static_cast<uint32_t>(s.size())) + s; }
@@ -24,7 +26,9 @@ std::string Storage(const std::string& type, const std::string& key, int32_t ele
   return "(" + Text("storage") + "ctorch\n" + type + "\n" + Text(key) + Text("cpu") + Int(elements) + "tQ";
 }
 std::string Tensor(const std::string& storage, int32_t offset, const std::string& shape, const std::string& strides) {
-  return "ctorch._utils\n_rebuild_tensor_v2\n(" + storage + Int(offset) + shape + strides + "\x89" "ccollections\nOrderedDict\n)RtR";
+  return "ctorch._utils\n_rebuild_tensor_v2\n(" + storage + Int(offset) + shape + strides +
+         "\x89"
+         "ccollections\nOrderedDict\n)RtR";
 }
 std::string One(int32_t n) { return Int(n) + "\x85"; }
 std::string Two(int32_t a, int32_t b) { return Int(a) + Int(b) + "\x86"; }
@@ -102,7 +106,8 @@ TEST(TorchPickleTest, RefusesByNameWhatIsNoStateDict) {
     ExpectRefused(TorchPickleFile::Open(path).status(), code, all);
   }
   ExpectRefused(TorchPickleFile::Open(kGoldens + "absent.bin").status(), Code::kNotFound, {"absent.bin"});
-  ExpectRefused(TorchPickleFile::Open(kGoldens + "state_p2.bin").value()->Get("absent").status(), Code::kNotFound, {"absent", "state_p2.bin"});
+  ExpectRefused(TorchPickleFile::Open(kGoldens + "state_p2.bin").value()->Get("absent").status(), Code::kNotFound,
+                {"absent", "state_p2.bin"});
 }
 
 TEST(TorchPickleTest, RefusesBrokenPicklesNamingTheByte) {
@@ -167,12 +172,14 @@ TEST(TorchPickleTest, RefusesTensorsThatDoNotFitTheirStorage) {
       {Tensor(floats, 0, Two(2, 2), huge + huge + "\x86"), Code::kDataLoss, "reach past"},
       {Tensor(floats, 0, One(1 << 30), One(0)), Code::kResourceExhausted, "may not exceed the file's size"},
   };
-  for (const auto& [tensor, code, message] : cases) ExpectRefused(ParseStatus(File(Pickle(Dict("x", tensor)))), code, {"test.bin", message});
+  for (const auto& [tensor, code, message] : cases)
+    ExpectRefused(ParseStatus(File(Pickle(Dict("x", tensor)))), code, {"test.bin", message});
 }
 
 TEST(TorchPickleTest, LargeStridesOfSingleElementsAreHarmless) {
   const std::string huge = "\x8a\x08" + Raw(INT64_MAX);
-  const std::string tensor = Tensor(Storage("FloatStorage", "0", 4), 1, "(" + Int(1) + Int(3) + Int(1) + "t", "(" + huge + Int(1) + huge + "t");
+  const std::string tensor =
+      Tensor(Storage("FloatStorage", "0", 4), 1, "(" + Int(1) + Int(3) + Int(1) + "t", "(" + huge + Int(1) + huge + "t");
   const auto file = TorchPickleFile::Parse(std::make_shared<const std::string>(File(Pickle(Dict("x", tensor)))), "test.bin");
   ASSERT_TRUE(file.ok()) << file.status();
   EXPECT_EQ((*file)->Get("x")->data.size(), 12u);
@@ -187,9 +194,12 @@ TEST(TorchPickleTest, DeepNestingNeedsNoStack) {
 TEST(TorchPickleTest, RefusesOtherArchives) {
   const std::string good = Pickle(Dict("x", kGood)), data(16, '\1');
   ExpectRefused(ParseStatus(ZipBuilder().Add("readme.txt", "hi").Build()), Code::kDataLoss, {"without FOLDER/data.pkl"});
-  ExpectRefused(ParseStatus(ZipBuilder().Add("a/data.pkl", good).Add("b/data.pkl", good).Build()), Code::kDataLoss, {"two pickles", "a/data.pkl", "b/data.pkl"});
-  ExpectRefused(ParseStatus(ZipBuilder().Add("a/data.pkl", good).Add("a/byteorder", "big").Add("a/data/0", data).Build()), Code::kUnimplemented, {"\"big\""});
-  EXPECT_TRUE(ParseStatus(ZipBuilder().Add("a/data.pkl", good).Add("a/data/0", data).Build()).ok());   // PyTorch before 2.1 wrote no byte order
+  ExpectRefused(ParseStatus(ZipBuilder().Add("a/data.pkl", good).Add("b/data.pkl", good).Build()), Code::kDataLoss,
+                {"two pickles", "a/data.pkl", "b/data.pkl"});
+  ExpectRefused(ParseStatus(ZipBuilder().Add("a/data.pkl", good).Add("a/byteorder", "big").Add("a/data/0", data).Build()),
+                Code::kUnimplemented, {"\"big\""});
+  EXPECT_TRUE(
+      ParseStatus(ZipBuilder().Add("a/data.pkl", good).Add("a/data/0", data).Build()).ok());  // PyTorch before 2.1 wrote no byte order
 }
 
 std::span<const std::byte> BytesOf(const std::string& text) { return std::as_bytes(std::span(text.data(), text.size())); }
@@ -244,7 +254,7 @@ TEST(ZipArchiveTest, RefusesBrokenDirectories) {
   }
   zip = good;
   zip.entries[0].data = ZipBuilder().Add("two", "inner").Build();
-  std::string bytes = zip.Build();   // "two" of the directory pointed at the copy inside "one"
+  std::string bytes = zip.Build();  // "two" of the directory pointed at the copy inside "one"
   const size_t central = bytes.rfind("PK\1\2");
   const uint32_t inside = 30 + 3;
   std::memcpy(bytes.data() + central + 42, &inside, 4);

@@ -1,5 +1,5 @@
-// Any bytes as a file of torch.save, and the same bytes as the pickle inside one: a flipped byte of a whole file mostly breaks the archive around it.
-// What is accepted must have tensors of exactly the bytes their shapes ask for.
+// Any bytes as a file of torch.save, and the same bytes as the pickle inside one: a flipped byte of a whole file mostly breaks the archive
+// around it. What is accepted must have tensors of exactly the bytes their shapes ask for.
 
 #include <cstdint>
 #include <cstdlib>

@@ -12,6 +12,7 @@ tests/golden/artifact/dense2moe/
     base/                       a tiny Llama in bfloat16, as save_pretrained writes it
     pytorch_model.bin           torch.save of a wrapper's state dict as Dense2MoE lays it out: 3 experts, the last one with B = 0
     adapters/NAME/final_adapter PEFT directories of the first two, attention included
+    expected.safetensors        tokens, and at top-1 and top-2 the logits in float32 of Dense2MoE's own formula (base + weighted differences)
 """
 import collections
 import os
@@ -126,6 +127,46 @@ def dense2moe(folder):
                         parameter.copy_(tensors[f"base_model.model.layers.{layer}.mlp.experts.{e}.{short}{half}"])
         model.save_pretrained(folder / "adapters" / expert / "final_adapter")
         (folder / "adapters" / expert / "final_adapter" / "README.md").unlink()
+
+    logits(folder, config, tensors)
+
+
+class Mixture(torch.nn.Module):
+    """One layer as Dense2MoE evaluates it, in float32: every expert's full output minus the base's, weighted; p rounded to bfloat16."""
+
+    def __init__(self, original, tensors, prefix, top_k):
+        super().__init__()
+        self.original, self.top_k = original, top_k
+        self.get = lambda name: tensors[prefix + name].float()
+
+    def expert(self, x, e):
+        def low_rank(y, short):
+            scale = self.get(f"experts.{e}.{short}Scale")
+            return scale * (y @ self.get(f"experts.{e}.{short}A").T @ self.get(f"experts.{e}.{short}B").T)
+
+        gate = self.original.gate_proj(x) + low_rank(x, "gate")
+        h = torch.nn.functional.silu(gate) * (self.original.up_proj(x) + low_rank(x, "up"))
+        return self.original.down_proj(h) + low_rank(h, "down") - self.original(x)
+
+    def forward(self, x):
+        hidden = torch.relu(x @ self.get("router.net.0.weight").T + self.get("router.net.0.bias"))
+        p = torch.softmax(hidden @ self.get("router.net.3.weight").T + self.get("router.net.3.bias"), -1).to(torch.bfloat16).float()
+        top, chosen = p.sort(dim=-1, descending=True, stable=True)
+        top, chosen = top[..., :self.top_k], chosen[..., :self.top_k]
+        weights = torch.zeros_like(p).scatter(-1, chosen, top / top.sum(-1, keepdim=True))
+        return self.original(x) + sum(weights[..., e:e + 1] * self.expert(x, e) for e in range(len(EXPERTS)))
+
+
+def logits(folder, config, tensors):
+    tokens = torch.randint(3, 32, (1, 24), generator=torch.Generator().manual_seed(3))
+    expected = {"tokens": tokens[0]}
+    for top_k in (1, 2):
+        model = transformers.LlamaForCausalLM.from_pretrained(folder / "base", dtype=torch.float32).eval()
+        for index, layer in enumerate(model.model.layers):
+            layer.mlp = Mixture(layer.mlp, tensors, f"base_model.model.layers.{index}.mlp.", top_k)
+        with torch.no_grad():
+            expected[f"k{top_k}.logits"] = model(tokens).logits[0].contiguous()
+    save_file(expected, folder / "expected.safetensors")
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ GoldenCase::GoldenCase(const std::string& name) : name_(name), directory_("tests
   mixture_experts_ = meta_.value("mixture_experts", std::vector<std::string>{});
 }
 
-at::Tensor GoldenCase::Get(const std::string& tensor) const {
-  const auto view = file_->Get(tensor);
+at::Tensor GoldenTensor(const SafetensorsFile& file, const std::string& tensor) {
+  const auto view = file.Get(tensor);
   EXPECT_TRUE(view.ok()) << view.status();
   const bool integer = view.ok() && view->dtype == DType::kI64;
   const auto values = TensorFromView(view.value(), integer ? at::kLong : at::kFloat);
@@ -30,10 +30,14 @@ at::Tensor GoldenCase::Get(const std::string& tensor) const {
   return values.value();
 }
 
-std::vector<TokenId> GoldenCase::Tokens(const std::string& tensor) const {
-  const at::Tensor ids = Get(tensor);
+std::vector<TokenId> GoldenTokens(const SafetensorsFile& file, const std::string& tensor) {
+  const at::Tensor ids = GoldenTensor(file, tensor);
   return {ids.const_data_ptr<int64_t>(), ids.const_data_ptr<int64_t>() + ids.numel()};
 }
+
+at::Tensor GoldenCase::Get(const std::string& tensor) const { return GoldenTensor(*file_, tensor); }
+
+std::vector<TokenId> GoldenCase::Tokens(const std::string& tensor) const { return GoldenTokens(*file_, tensor); }
 
 std::vector<TokenId> GoldenCase::Prompt(int index) const { return Tokens("prompt." + std::to_string(index)); }
 

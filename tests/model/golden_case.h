@@ -14,6 +14,10 @@
 
 namespace switchyard::testing {
 
+// A tensor of a file of goldens, and one of token ids. A missing one fails the running test.
+at::Tensor GoldenTensor(const SafetensorsFile& file, const std::string& tensor);
+std::vector<TokenId> GoldenTokens(const SafetensorsFile& file, const std::string& tensor);
+
 class GoldenCase {
  public:
   // Fails the running test when the directory does not read.
