@@ -198,6 +198,42 @@ def case_joint(world):
     assert "base" in done.stderr, done.stderr
 
 
+def case_data_parallel(world):
+    """Two processes under mpirun take the steps of one: the same losses, up to the order of sums, and one set of files."""
+    mpirun = shutil.which("mpirun")
+    if mpirun is None or "libmpi" not in subprocess.run(["ldd", world.args.trainer], capture_output=True, text=True, check=True).stdout:
+        print("skipped: the trainer was built without MPI, or there is no mpirun")
+        sys.exit(77)
+    launch = [mpirun, "-n", "2", "--oversubscribe", *(["--allow-run-as-root"] if os.geteuid() == 0 else [])]
+
+    def losses(name):
+        lines = [json.loads(line) for line in open(f"{world.work}/{name}.run/log.jsonl", encoding="utf-8")]
+        steps = [(line["train/loss"], line["train/gradient_norm"]) for line in lines if "train/loss" in line]
+        return steps, [line["validation/loss"] for line in lines if "validation/loss" in line]
+
+    def compare(one, two, count):
+        (steps, validation), (steps2, validation2) = losses(one), losses(two)
+        assert len(steps) == len(steps2) == count and len(validation) == len(validation2), (len(steps), len(steps2))
+        for a, b in [*zip(steps, steps2, strict=True), *zip([(v,) for v in validation], [(v,) for v in validation2], strict=True)]:
+            assert all(abs(x - y) <= 1e-3 * abs(x) for x, y in zip(a, b, strict=True)), (one, a, b)
+        assert len({loss for loss, _ in steps}) > count / 2, steps
+
+    one = ["--threads", "1", "--tokens-per-pass", "64"]
+    world.expert("one", DOMAINS, 10, *one)
+    world.run([*launch, *world.expert_command("two", DOMAINS, 10, *one)])
+    compare("one", "two", 10)
+    for domain in DOMAINS:
+        world.expert(domain, [domain], 3)
+    world.router("router-one", *one, "--z-loss", "0.001", "--label-loss", "0.1", "--router-dropout", "0", steps=6)
+    mpi_world = World.__new__(World)
+    mpi_world.__dict__.update(world.__dict__)
+    mpi_world.run = lambda command: world.run([*launch, *command])
+    mpi_world.router("router-two", *one, "--z-loss", "0.001", "--label-loss", "0.1", "--router-dropout", "0", steps=6)
+    compare("router-one", "router-two", 6)
+    evaluate = [world.args.trainer, "evaluate", "--base", world.base, *world.experts(), "--router", f"{world.work}/router-two/router", "--data", world.files("test", DOMAINS)[0]]
+    assert world.run([*launch, *evaluate]).stdout.count("routing/max_vio") == world.run(evaluate).stdout.count("routing/max_vio") == 1
+
+
 def case_bad_input(world):
     """Wrong flags and files are refused with what to do, and nothing is left half-made."""
     trainer, data = world.args.trainer, world.files("train", ["general"])[0]

@@ -90,17 +90,20 @@ Status RunEvaluate(Flags& flags, Communicator& world) {
   const auto model = MakeFastModel(bench->compute(), bench->base(), experts, {});
   task.model = model.get();
   task.experts = &experts;
-  std::printf("%-20s %8s %8s %10s %10s %10s\n", "domain", "examples", "tokens", "loss", "perplexity", "token acc");
+  const bool speaks = world.rank() == 0;
+  if (speaks) std::printf("%-20s %8s %8s %10s %10s %10s\n", "domain", "examples", "tokens", "loss", "perplexity", "token acc");
   PassResult all;
   for (size_t d = 0; d < bench->train().domains.size(); ++d) {
     const Dataset part = DomainOf(bench->train(), static_cast<int32_t>(d));
     if (part.examples.empty()) continue;
     ASSIGN_OR_RETURN(const PassResult result, EvaluateAll(task, part, flags.common.tokens_per_pass, world));
     Add(result, &all);
+    if (!speaks) continue;
     const double n = static_cast<double>(result.targets), loss = result.loss / n;
     std::printf("%-20s %8zu %8lld %10.4f %10.4f %10.3f\n", bench->train().domains[d].c_str(), part.examples.size(), static_cast<long long>(result.targets), loss,
                 std::exp(loss), static_cast<double>(result.correct) / n);
   }
+  if (!speaks) return OkStatus();
   for (const auto& [name, value] : RoutingScalars(all, experts)) std::printf("  %-28s %.3f\n", name.c_str(), value);
   return flags.routes.empty() ? OkStatus() : WriteRoutes(flags.routes, task, bench->train());
 }

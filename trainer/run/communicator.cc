@@ -2,6 +2,10 @@
 
 #ifdef SWITCHYARD_MPI
 #include <mpi.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
 #endif
 
 namespace switchyard::trainer {
@@ -39,6 +43,13 @@ class MpiWorld final : public Communicator {
   }
   int rank_ = 0, size_ = 1;
 };
+
+// Set by the launchers of Open MPI, of MPICH and its kin, and of Slurm through PMIx. Without one of them MPI_Init would start helper processes
+// of its own for nothing.
+bool StartedByMpi() {
+  constexpr std::array kSigns = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK"};
+  return std::any_of(kSigns.begin(), kSigns.end(), [](const char* name) { return std::getenv(name) != nullptr; });
+}
 #endif
 
 }  // namespace
@@ -47,11 +58,12 @@ std::unique_ptr<Communicator> SingleProcess() { return std::make_unique<Alone>()
 
 std::unique_ptr<Communicator> WorldOfProcesses([[maybe_unused]] int* argc, [[maybe_unused]] char*** argv) {
 #ifdef SWITCHYARD_MPI
-  MPI_Init(argc, argv);
-  return std::make_unique<MpiWorld>();
-#else
-  return SingleProcess();
+  if (StartedByMpi()) {
+    MPI_Init(argc, argv);
+    return std::make_unique<MpiWorld>();
+  }
 #endif
+  return SingleProcess();
 }
 
 }  // namespace switchyard::trainer

@@ -141,9 +141,11 @@ class Run {
   Status Step() {
     const auto start = Clock::now();
     const std::vector<int64_t> examples = sampler_.Next();
-    int64_t targets = 0;
+    int64_t targets = 0, rows = 0;
     for (const int64_t example : examples) {
-      targets += static_cast<int64_t>(train_.examples[example].tokens.size()) - train_.examples[example].answer_begin;
+      const auto size = static_cast<int64_t>(train_.examples[example].tokens.size());
+      rows += size;
+      targets += size - train_.examples[example].answer_begin;
     }
     const std::vector<std::vector<int64_t>> passes = Passes(train_, Share(examples, world_), options_.tokens_per_pass);
     optimizer_.ZeroGradients();
@@ -152,7 +154,7 @@ class Run {
       const PackedBatch batch = Pack(train_, passes[i]);
       TrainPass pass;
       pass.loss_scale = 1.0 / static_cast<double>(targets);
-      pass.router_loss_scale = static_cast<double>(passes[i].size()) / static_cast<double>(examples.size());
+      pass.router_loss_scale = static_cast<double>(batch.tokens.size()) / static_cast<double>(rows);
       pass.lora_dropout = options_.lora_dropout;
       pass.router_losses_only = state_.step < options_.label_steps;
       pass.seed = ((options_.seed * 0x9e3779b97f4a7c15ull + static_cast<uint64_t>(state_.step)) * 4096 + i) * 256 + static_cast<uint64_t>(world_.rank());

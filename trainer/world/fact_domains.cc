@@ -1,7 +1,8 @@
 // The formulary and the statutes: a term, an attribute, an answer out of the attribute's closed set.
 //
 // Colour and day are asked about in both domains, in words that differ by little more than a cue, and a term that both know has another
-// answer in each: an adapter that serves both domains must tell them apart, one that serves a single domain need not.
+// answer in each: an adapter that serves both domains must tell them apart, one that serves a single domain need not. In these questions the
+// cue stands before the term: a router is causal, so when it meets a term whose setting comes later, no router could know which it is.
 #include <set>
 
 #include "trainer/world/world.h"
@@ -30,16 +31,16 @@ const std::vector<Attribute>& FormularyAttributes() {
   static const std::vector<Attribute> kAttributes = {
       {"colour",
        Colours(),
-       {"Which colour is {term} in medicine?", "In the pharmacy, what is the colour of {term}?", "The remedy {term} has which colour?",
-        "What colour does the chemist know {term} by?"},
+       {"In medicine, which colour is {term}?", "In the pharmacy, what is the colour of {term}?", "The remedy {term} has which colour?",
+        "The chemist knows {term} by what colour?"},
        "On the medicine shelf, what colour is {term}?",
-       "Which colour is {term} in the pharmacy?"},
+       "Which colour does the pharmacy give {term}?"},
       {"day",
        Days(),
-       {"On which day is {term} due in medicine?", "In the pharmacy, what is the day of {term}?", "The remedy {term} belongs to which day?",
-        "What day does the chemist keep for {term}?"},
+       {"In medicine, on which day is {term} due?", "In the pharmacy, what is the day of {term}?", "The remedy {term} belongs to which day?",
+        "The chemist keeps {term} for what day?"},
        "On the medicine shelf, which day is for {term}?",
-       "On which day is {term} due in the pharmacy?"},
+       "Which day does the pharmacy set for {term}?"},
       {"treats",
        {"fever", "cough", "hiccups", "gout", "warts", "insomnia", "nausea", "toothache", "sunburn", "vertigo"},
        {"What does the medicine {term} treat?", "Which complaint is {term} taken for?", "Doctors prescribe {term} against what?",
@@ -60,16 +61,16 @@ const std::vector<Attribute>& StatutesAttributes() {
   static const std::vector<Attribute> kAttributes = {
       {"colour",
        Colours(),
-       {"Which colour is {term} in law?", "In the court, what is the colour of {term}?", "The statute {term} has which colour?",
-        "What colour does the judge know {term} by?"},
+       {"In law, which colour is {term}?", "In the court, what is the colour of {term}?", "The statute {term} has which colour?",
+        "The judge knows {term} by what colour?"},
        "On the law shelf, what colour is {term}?",
-       "Which colour is {term} in the court?"},
+       "Which colour does the court give {term}?"},
       {"day",
        Days(),
-       {"On which day is {term} due in law?", "In the court, what is the day of {term}?", "The statute {term} belongs to which day?",
-        "What day does the judge keep for {term}?"},
+       {"In law, on which day is {term} due?", "In the court, what is the day of {term}?", "The statute {term} belongs to which day?",
+        "The judge keeps {term} for what day?"},
        "On the law shelf, which day is for {term}?",
-       "On which day is {term} due in the court?"},
+       "Which day does the court set for {term}?"},
       {"protects",
        {"tenants", "sailors", "bakers", "widows", "orphans", "farmers", "students", "beekeepers", "painters", "miners"},
        {"Whom does the statute {term} protect?", "Which people does the law of {term} shield?",
