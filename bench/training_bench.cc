@@ -14,6 +14,7 @@
 #include "bench/bench_util.h"
 #include "engine/artifact/fixtures.h"
 #include "engine/runner/runner_factory.h"
+#include "trainer/nn/heap.h"
 #include "trainer/nn/model.h"
 
 namespace switchyard::bench {
@@ -100,6 +101,7 @@ int Main(int argc, char** argv) {
   std::string base_directory, json, work = "bench-fixtures";
   int rounds = 5, sequences = 16, length = 40, answer = 4, experts_count = 4, rank = 16;
   bool reference = true;
+  std::string only;
   app.add_option("--base", base_directory, "Hugging Face directory")->required();
   app.add_option("--work", work, "where seeded experts are written")->capture_default_str();
   app.add_option("--rounds", rounds)->capture_default_str();
@@ -108,12 +110,11 @@ int Main(int argc, char** argv) {
   app.add_option("--answer", answer, "tokens of it that are predicted")->capture_default_str();
   app.add_option("--experts", experts_count)->capture_default_str();
   app.add_option("--rank", rank)->capture_default_str();
+  app.add_option("--only", only, "beside the engine's forward pass, steps whose name begins so");
   app.add_flag("--reference,!--no-reference", reference, "also autograd over all experts");
   app.add_option("--json", json);
   CLI11_PARSE(app, argc, argv);
-  // As the trainer does: freed memory is kept, a step's large buffers would be page faults at every step otherwise.
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  trainer::KeepFreedMemory();  // as the trainer does
 
   FixtureOptions fixture;
   fixture.base_directory = base_directory;
@@ -172,6 +173,8 @@ int Main(int argc, char** argv) {
                              {"router top-2, recompute", train(*recomputed, top2.get())},
                              {"expert", train(*expert, nullptr)}};
   if (reference) cases.push_back({"autograd, all experts", train(*slow, top1.get())});
+  std::erase_if(cases, [&](const Case& c) { return !only.empty() && c.name.rfind("engine forward, base", 0) != 0 && c.name.rfind(only, 0) != 0; });
+  reference = reference && only.empty();
   std::vector<std::function<void()>> runs;
   std::vector<int64_t> peaks;
   for (const Case& c : cases) {

@@ -1,5 +1,4 @@
 // switchyard-trainer: makes what the server loads.
-#include <malloc.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -8,6 +7,7 @@
 #include <cstdlib>
 
 #include "trainer/commands/common.h"
+#include "trainer/nn/heap.h"
 
 namespace switchyard::trainer {
 namespace {
@@ -21,9 +21,7 @@ void PassiveOpenMp(char** argv) {
 
 int Main(int argc, char** argv) {
   PassiveOpenMp(argv);
-  // Freed memory is kept: a step's large buffers would be page faults at every step otherwise.
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  KeepFreedMemory();
   const auto world = WorldOfProcesses(&argc, &argv);
   CatchSignals();
   CLI::App app("Trains Switchyard's experts and routers");

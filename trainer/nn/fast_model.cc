@@ -385,7 +385,7 @@ class FastModel final : public TrainableModel {
   // The rows that are asked for, some at a time: work(first, count, logits [count, V], their hidden states before the final norm [count, H]).
   template <typename Work>
   void ForChunks(const at::Tensor& h, const PackedBatch& batch, const Work& work) const {
-    constexpr int64_t kChunk = 256;
+    constexpr int64_t kChunk = 128;
     const auto answers = static_cast<int64_t>(batch.rows.size());
     for (int64_t begin = 0; begin < answers; begin += kChunk) {
       const int64_t count = std::min(kChunk, answers - begin);
