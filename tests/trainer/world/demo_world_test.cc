@@ -18,8 +18,8 @@ namespace {
 using ::testing::HasSubstr;
 
 // The manifest of seed 1, which holds the SHA-256 of every file. It changes only together with kWorldVersion (world_files.h).
-constexpr char kSmallManifest[] = "d83f73ddf42ea37dc3163c009e93cd25bfa2c790a9ab3b58de2ac50afaa85ee2";
-constexpr char kFullManifest[] = "f09777c3f255065456f070612849e19af3002a3d49848acb11df8eefb1bb6c88";
+constexpr char kSmallManifest[] = "87482c26323bb40bf7e3b1d04a7834ba83063cbc6dca052b183e2ca126a86827";
+constexpr char kFullManifest[] = "19f8066b6a59516098a0e81d374de1f0903e9b10606a90a180632fbe11f90e3f";
 
 class DemoWorldTest : public ::testing::Test {
  protected:
