@@ -71,7 +71,7 @@ struct Shape {
 };
 
 struct Options {
-  std::string base, json, work = "bench-fixtures", router_kind = "linear";
+  std::string base, json, work = "build/bench-fixtures", router_kind = "linear";
   int rounds = 9, rank = 16, repeat = 1;
   bool baselines = true;
   std::vector<int> experts = {4, 16}, ks = {1, 2};

@@ -177,7 +177,7 @@ RunnerOptions WithExperts(const std::string& base, const std::string& directory)
 }
 
 struct Settings {
-  std::string base, work = "bench-fixtures", json;
+  std::string base, work = "build/bench-fixtures", json;
   std::vector<int> callers = {1, 8};
   int rounds = 5, calls_each = 2;
   bool small = false;

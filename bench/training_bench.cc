@@ -98,7 +98,7 @@ class PeakMemory {
 
 int Main(int argc, char** argv) {
   CLI::App app{"Training speed against the engine's forward pass and against autograd over all experts"};
-  std::string base_directory, json, work = "bench-fixtures";
+  std::string base_directory, json, work = "build/bench-fixtures";
   int rounds = 5, sequences = 16, length = 40, answer = 4, experts_count = 4, rank = 16;
   bool reference = true;
   std::string only;
