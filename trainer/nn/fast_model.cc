@@ -89,6 +89,7 @@ class FastModel final : public TrainableModel {
                          Projection(compute, name + "o_proj", from.o, from.o_bias, options.train_attention),
                          MixtureBlock(compute, from.gate, from.up, from.down), std::move(blocks)});
     }
+    lowest_trained_ = options.train_attention ? 0 : LowestTrained(experts);
   }
 
   StatusOr<PassResult> ForwardBackward(const PackedBatch& batch, const RoutePlan& plan, const TrainPass& pass) override {
@@ -96,11 +97,15 @@ class FastModel final : public TrainableModel {
     PassResult result = Empty(plan);
     result.rows = rows;
     std::vector<Saved> saved(layers_.size());
+    // Below the lowest layer with something to learn there is no way back.
+    const size_t lowest = plan.router != nullptr ? 0 : lowest_trained_;
     at::Tensor h = Embed(batch);
     for (size_t l = 0; l < layers_.size(); ++l) {
       ASSIGN_OR_RETURN(at::Tensor next, LayerForward(l, batch, plan, h, &pass, &saved[l], &result));
       if (pass.router_losses_only) {
         RouterBackward(static_cast<int32_t>(l), plan, pass, at::Tensor(), saved[l], nullptr);
+        saved[l] = Saved();
+      } else if (l < lowest) {
         saved[l] = Saved();
       } else if (options_.recompute) {
         saved[l].KeepOnlyInput();
@@ -110,13 +115,13 @@ class FastModel final : public TrainableModel {
     at::Tensor dh = HeadBackward(h, batch, pass.loss_scale, &result);
     if (!std::isfinite(result.loss)) return Internal("the loss of a batch of %d rows is not finite", rows);
     if (pass.router_losses_only) return result;
-    for (size_t i = layers_.size(); i-- > 0;) {
+    for (size_t i = layers_.size(); i-- > lowest;) {
       if (options_.recompute) {
         PassResult again = Empty(plan);
         const at::Tensor h_in = saved[i].h_in;
         RETURN_IF_ERROR(LayerForward(i, batch, plan, h_in, &pass, &saved[i], &again).status());
       }
-      LayerBackward(i, batch, plan, pass, saved[i], &dh);
+      LayerBackward(i, batch, plan, pass, saved[i], i == lowest, &dh);
       saved[i] = Saved();
     }
     return result;
@@ -167,6 +172,23 @@ class FastModel final : public TrainableModel {
   }
 
  private:
+  static size_t LowestTrained(const std::vector<LoraExpert>& experts) {
+    size_t lowest = 0;
+    bool found = false;
+    for (const LoraExpert& expert : experts) {
+      for (size_t l = 0; l < expert.layers.size(); ++l) {
+        const LoraBlock& block = expert.layers[l];
+        bool trains = false;
+        for (const auto* matrix : {&block.gate, &block.up, &block.down}) trains |= matrix->has_value() && (*matrix)->trainable();
+        if (!trains) continue;
+        lowest = found ? std::min(lowest, l) : l;
+        found = true;
+        break;
+      }
+    }
+    return lowest;
+  }
+
   PassResult Empty(const RoutePlan& plan) const {
     PassResult result;
     if (plan.router == nullptr) return result;
@@ -341,7 +363,8 @@ class FastModel final : public TrainableModel {
     }
   }
 
-  void LayerBackward(size_t l, const PackedBatch& batch, const RoutePlan& plan, const TrainPass& pass, const Saved& saved, at::Tensor* dh) {
+  void LayerBackward(size_t l, const PackedBatch& batch, const RoutePlan& plan, const TrainPass& pass, const Saved& saved, bool lowest,
+                     at::Tensor* dh) {
     Layer& layer = layers_[l];
     const int64_t rows = dh->size(0), dim = config_.head_dim;
     const at::Tensor x2 = RmsNorm(saved.h_mid, layer.weights->post_attention_norm);
@@ -351,8 +374,8 @@ class FastModel final : public TrainableModel {
                            dgates.defined() ? Data(dgates) : nullptr);
     if (plan.router != nullptr) RouterBackward(static_cast<int32_t>(l), plan, pass, dgates, saved, &dx2);
     RmsNormBackward(saved.h_mid, layer.weights->post_attention_norm, dx2, dh);
-    // Nothing below the first attention is trained but itself.
-    if (l == 0 && !layer.qkv.parameter) return;
+    // Nothing below the lowest layer's attention is trained but, perhaps, itself.
+    if (lowest && !layer.qkv.parameter) return;
     layer.o.AddGradient(saved.attended, *dh);
     at::Tensor dattended = New(rows, QueryWidth()), dqkv = at::zeros({rows, QkvWidth()}, at::kFloat);
     layer.o.packed->Backward(Data(std::as_const(*dh)), rows, Data(dattended));
@@ -438,6 +461,7 @@ class FastModel final : public TrainableModel {
   const int32_t num_experts_;
   const PackedLinear head_;
   std::vector<Layer> layers_;
+  size_t lowest_trained_ = 0;  // layer with a trainable expert or attention; routers reach down to the first
 };
 
 }  // namespace

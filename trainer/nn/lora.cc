@@ -131,6 +131,10 @@ LoraExpert NewLoraExpert(const TrainCompute& compute, const std::string& name, c
   };
   for (int32_t l = 0; l < base.num_layers; ++l) {
     LoraBlock block;
+    if (l < options.first_layer || (options.last_layer >= 0 && l > options.last_layer)) {
+      expert.layers.push_back(std::move(block));
+      continue;
+    }
     if (options.gate) block.gate.emplace(make(l, "gate_proj", base.hidden_size, base.intermediate_size));
     if (options.up) block.up.emplace(make(l, "up_proj", base.hidden_size, base.intermediate_size));
     if (options.down) block.down.emplace(make(l, "down_proj", base.intermediate_size, base.hidden_size));
@@ -174,7 +178,9 @@ StatusOr<LoraExpert> ReadLoraExpert(const TrainCompute& compute, const std::stri
 
 Status WriteLoraExpert(const LoraExpert& expert, const LoraOptions& options, const std::string& base_name, const std::string& directory) {
   std::vector<TensorView> tensors;
+  std::vector<size_t> layers;
   for (size_t l = 0; l < expert.layers.size(); ++l) {
+    if (!expert.layers[l].empty()) layers.push_back(l);
     for (const NamedMatrix& named : Matrices(expert.layers[l])) {
       if (!named.matrix->has_value()) continue;
       const std::string module = "base_model.model." + ModuleName(static_cast<int64_t>(l), named.projection);
@@ -186,7 +192,7 @@ Status WriteLoraExpert(const LoraExpert& expert, const LoraOptions& options, con
   if (options.gate) targets.push_back("gate_proj");
   if (options.up) targets.push_back("up_proj");
   if (options.down) targets.push_back("down_proj");
-  const nlohmann::ordered_json config = {{"peft_type", "LORA"},
+  nlohmann::ordered_json config = {{"peft_type", "LORA"},
                                          {"task_type", "CAUSAL_LM"},
                                          {"base_model_name_or_path", base_name},
                                          {"r", options.rank},
@@ -196,6 +202,7 @@ Status WriteLoraExpert(const LoraExpert& expert, const LoraOptions& options, con
                                          {"bias", "none"},
                                          {"target_modules", targets},
                                          {"inference_mode", true}};
+  if (layers.size() < expert.layers.size()) config["layers_to_transform"] = layers;
   ASSIGN_OR_RETURN(StagedDirectory staged, StagedDirectory::Create(directory));
   RETURN_IF_ERROR(WriteSafetensors(staged.path() + "/adapter_model.safetensors", tensors, {{"format", "pt"}}));
   RETURN_IF_ERROR(WriteFileAtomically(staged.path() + "/adapter_config.json", config.dump(2) + "\n"));

@@ -76,6 +76,8 @@ struct LoraOptions {
   bool rslora = false;      // scale alpha / sqrt(rank) in place of alpha / rank
   double dropout = 0;       // of A's input, while training
   bool gate = true, up = true, down = true;
+  // Layers [first_layer, last_layer] get matrices; last_layer < 0: up to the top. The others stay the base's.
+  int32_t first_layer = 0, last_layer = -1;
 };
 
 // PEFT's own initialisation: A uniform in +-1/sqrt(in) (Kaiming with a = sqrt 5), B zero. Deterministic by seed.

@@ -20,6 +20,12 @@ void AdamW::ZeroGradients() {
   for (Parameter& parameter : parameters_) parameter.grad.zero_();
 }
 
+void AdamW::Reset() {
+  for (at::Tensor& moment : first_) moment.zero_();
+  for (at::Tensor& moment : second_) moment.zero_();
+  steps_ = 0;
+}
+
 double AdamW::Step(double learning_rate) {
   c10::AutoGradMode no_grad(false);
   double squares = 0;

@@ -29,6 +29,8 @@ class AdamW {
   // For checkpoints: moments in the order of the parameters.
   std::vector<at::Tensor>& first_moments() { return first_; }
   std::vector<at::Tensor>& second_moments() { return second_; }
+  // Forgets the moments, as when the loss becomes another one.
+  void Reset();
   int64_t steps() const { return steps_; }
   void set_steps(int64_t steps) { steps_ = steps; }
 

@@ -149,6 +149,8 @@ class Run {
     }
     const std::vector<std::vector<int64_t>> passes = Passes(train_, Share(examples, world_), options_.tokens_per_pass);
     optimizer_.ZeroGradients();
+    // The answers' gradients are of another size than the labels': moments of those would make the first steps by these far too long.
+    if (state_.step > 0 && state_.step == options_.label_steps) optimizer_.Reset();
     PassResult sum;
     for (size_t i = 0; i < passes.size(); ++i) {
       const PackedBatch batch = Pack(train_, passes[i]);

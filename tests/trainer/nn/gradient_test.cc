@@ -17,6 +17,7 @@ struct Case {
   bool experts = false, attention = false, recompute = false;
   double label_loss = 0;
   bool router_losses_only = false;
+  size_t first_layer = 0;  // the experts have nothing below it
 };
 
 void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
@@ -56,6 +57,9 @@ class GradientTest : public ::testing::TestWithParam<Case> {
   };
   Outcome Run(World& world, bool fast) const {
     const ModelOptions options{GetParam().attention, GetParam().recompute};
+    for (LoraExpert& expert : world.experts()) {
+      for (size_t l = 0; l < GetParam().first_layer; ++l) expert.layers[l] = LoraBlock();
+    }
     const auto model = fast ? MakeFastModel(world.compute(), world.base(), world.experts(), options)
                             : MakeReferenceModel(world.compute(), world.base(), world.experts(), options);
     const auto router = MakeRouter(world);
@@ -110,6 +114,11 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(Case{.name = "ExpertsLlama", .experts = true}, Case{.name = "ExpertsQwen2", .architecture = "qwen2", .experts = true},
                       Case{.name = "ExpertsQwen3", .architecture = "qwen3", .experts = true},
                       Case{.name = "ExpertsRecompute", .experts = true, .recompute = true},
+                      Case{.name = "ExpertsUpperLayers", .experts = true, .first_layer = 1},
+                      Case{.name = "ExpertsUpperLayersRecompute", .architecture = "qwen2", .experts = true, .recompute = true, .first_layer = 2},
+                      Case{.name = "RouterUpperLayers", .router = "dense2moe_mlp", .first_layer = 2},
+                      Case{.name = "JointUpperLayers", .router = "dense2moe_mlp", .top_k = 2, .gate = "renorm", .experts = true, .first_layer = 1},
+                      Case{.name = "AttentionUpperLayers", .experts = true, .attention = true, .first_layer = 2},
                       Case{.name = "RouterTopOneSte", .router = "dense2moe_mlp", .balance = 0.1, .z_loss = 0.01},
                       Case{.name = "RouterTopOneSteRecompute", .router = "dense2moe_mlp", .balance = 0.1, .recompute = true},
                       Case{.name = "RouterTopTwo", .architecture = "qwen3", .router = "dense2moe_mlp", .top_k = 2, .gate = "renorm", .balance = 0.1},

@@ -56,6 +56,20 @@ TEST(AdamWTest, AGradientThatIsNotFiniteChangesNothing) {
   EXPECT_EQ(optimizer.steps(), 0);
 }
 
+// After a large gradient's moments are forgotten, a small one moves its parameter as far as on the first step.
+TEST(AdamWTest, ResetForgetsTheMoments) {
+  Parameter p = MakeParameter("p", at::zeros({2}), true);
+  AdamW optimizer({p}, {.weight_decay = 0, .clip = 0});
+  p.grad.fill_(1e-4);
+  for (int i = 0; i < 50; ++i) optimizer.Step(0.01);
+  optimizer.Reset();
+  EXPECT_EQ(optimizer.steps(), 0);
+  const at::Tensor before = p.value.detach().clone();
+  p.grad.fill_(3.0);
+  optimizer.Step(0.01);
+  EXPECT_TRUE(at::allclose(before - p.value.detach(), at::full({2}, 0.01), 1e-4, 0)) << before - p.value.detach();
+}
+
 TEST(ScheduleTest, WarmsUpAndGoesDownACosine) {
   const Schedule schedule{1.0, 0.1, 0.2};
   EXPECT_DOUBLE_EQ(schedule.At(0, 100), 0.1);

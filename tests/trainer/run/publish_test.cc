@@ -20,14 +20,20 @@ class PublishTest : public ::testing::Test {
     base_ = *ReadBaseWeights(directory_ / "base", "f32", 64);
     compute_ = {at::kFloat, &pool_};
     for (int i = 0; i < 2; ++i) {
-      LoraExpert expert = NewLoraExpert(compute_, "expert" + std::to_string(i), base_.config, {.rank = 3, .alpha = 5, .down = i == 0}, 5 + i);
+      // The second one has no down projection, and nothing in the first layer.
+      const LoraOptions options{.rank = 3, .alpha = 5, .down = i == 0, .first_layer = i};
+      LoraExpert expert = NewLoraExpert(compute_, "expert" + std::to_string(i), base_.config, options, 5 + i);
       for (Parameter& p : expert.Parameters()) {
         if (p.name.ends_with("lora_B")) p.value.uniform_(-0.3, 0.3);
       }
       expert.Repack();
       const std::string directory = directory_ / expert.name;
-      EXPECT_TRUE(WriteLoraExpert(expert, {.rank = 3, .alpha = 5, .down = i == 0}, "tiny", directory).ok());
-      expert.generation = ReadPeftAdapter(directory, base_.config, {})->generation;
+      EXPECT_TRUE(WriteLoraExpert(expert, options, "tiny", directory).ok());
+      const auto written = ReadPeftAdapter(directory, base_.config, {});
+      EXPECT_TRUE(written.ok()) << written.status();
+      EXPECT_EQ(written->layers[0].gate.has_value(), i == 0);
+      EXPECT_TRUE(written->layers[1].gate.has_value());
+      expert.generation = written->generation;
       experts_.push_back(std::move(expert));
     }
     experts_.push_back(ZeroLoraExpert("zero", base_.config));
