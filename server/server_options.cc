@@ -118,7 +118,7 @@ Status ApplyConfig(const std::string& text, const std::string& file, ServerOptio
   if (!json.is_object()) return InvalidArgument("%s: expected a JSON object", file);
   const std::vector<Key> keys = Keys(options);
   for (const auto& [name, value] : json.items()) {
-    const auto key = std::find_if(keys.begin(), keys.end(), [&](const Key& k) { return k.name == name; });
+    const auto key = std::find_if(keys.begin(), keys.end(), [&, &key_name = name](const Key& k) { return k.name == key_name; });
     if (key == keys.end()) {
       std::string known;
       for (const Key& k : keys) known += (known.empty() ? "" : ", ") + k.name;

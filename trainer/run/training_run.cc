@@ -203,6 +203,7 @@ class Run {
 
   Status Validate() {
     ASSIGN_OR_RETURN(const PassResult result, EvaluateAll(task_, *validation_, options_.tokens_per_pass, world_));
+    validated_ = {state_.step, result};
     const double loss = result.loss / static_cast<double>(std::max<int64_t>(result.targets, 1));
     const double accuracy = static_cast<double>(result.correct) / static_cast<double>(std::max<int64_t>(result.targets, 1));
     const bool better = state_.best_step < 0 || loss < state_.best_loss;
@@ -232,7 +233,13 @@ class Run {
       Repack();
     }
     if (validation_ == nullptr) return OkStatus();
-    ASSIGN_OR_RETURN(report_.validation, EvaluateAll(task_, *validation_, options_.tokens_per_pass, world_));
+    // The parameters are those of the last step or of the best one; often the last validation has just seen them.
+    const int64_t kept = options_.keep_best && state_.best_step >= 0 ? state_.best_step : state_.step;
+    if (validated_.step == kept) {
+      report_.validation = std::move(validated_.result);
+    } else {
+      ASSIGN_OR_RETURN(report_.validation, EvaluateAll(task_, *validation_, options_.tokens_per_pass, world_));
+    }
     const auto targets = static_cast<double>(std::max<int64_t>(report_.validation.targets, 1));
     report_.validation_loss = report_.validation.loss / targets;
     report_.validation_accuracy = static_cast<double>(report_.validation.correct) / targets;
@@ -250,6 +257,10 @@ class Run {
   CheckpointStore checkpoints_;
   RunState state_;
   std::vector<at::Tensor> best_;
+  struct {
+    int64_t step = -1;
+    PassResult result;
+  } validated_;  // the last validation of this process
   RunReport report_;
 };
 
