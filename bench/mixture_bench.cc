@@ -71,7 +71,7 @@ class Model {
       }
       bank.push_back(expert);
     }
-    bank.push_back(ZeroExpert("zero", shape_.layers));
+    bank.push_back(ZeroExpert(shape_.layers));
     return bank;
   }
 

@@ -10,6 +10,7 @@
 #include "server/reply_parts.h"
 #include "server/request_text.h"
 #include "server/routing_request.h"
+#include "server/snapshot_choice.h"
 #include "server/stop_matcher.h"
 #include "server/wire.h"
 
@@ -119,10 +120,9 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   }
 
   StatusOr<GenerateTask> MakeTask() {
-    const auto snapshot = model_.engine->snapshot();
-    const SnapshotInfo& info = snapshot->info();
-    RETURN_IF_ERROR(CheckPins(request_.pinned(), info));
     GenerateTask task;
+    ASSIGN_OR_RETURN(task.snapshot, ChooseSnapshot(*model_.engine->serving(), request_.pinned(), request_.id()));
+    const SnapshotInfo& info = task.snapshot->info();
     ASSIGN_OR_RETURN(task.policy, PolicyOf(request_.routing(), info));
     ASSIGN_OR_RETURN(task.sampling, SamplingOf(request_.sampling(), model_.defaults));
     seed_ = task.sampling.seed;

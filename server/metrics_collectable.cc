@@ -73,7 +73,7 @@ void AddEngine(const EngineStats& s, Builder* b) {
   b->Counter("switchyard_step_seconds_total", "Time inside forward steps.", s.step_seconds);
 }
 
-void AddRoutes(const RouteCounts& c, const SnapshotInfo& info, Builder* b) {
+void AddRoutes(const RouteSums& c, Builder* b) {
   MetricFamily& tokens =
       b->Family("switchyard_route_tokens_total", "Tokens whose selected set holds the expert, by layer.", MetricType::Counter);
   MetricFamily weight{"switchyard_route_weight_total", "Routing weight given to the expert, by layer.", MetricType::Counter, {}};
@@ -89,16 +89,14 @@ void AddRoutes(const RouteCounts& c, const SnapshotInfo& info, Builder* b) {
                        MetricType::Counter,
                        {}};
   MetricFamily entropy_rows{"switchyard_route_entropy_rows_total", "Tokens with a router distribution, by layer.", MetricType::Counter, {}};
-  const size_t experts = info.experts.size();
   for (size_t l = 0; l < c.rows.size(); ++l) {
     const std::string layer = std::to_string(l);
-    for (size_t e = 0; e < experts; ++e) {
-      const Labels labels = {{"layer", layer}, {"expert", info.experts[e].name}};
-      Builder::Add(tokens, labels, static_cast<double>(c.tokens[l * experts + e]));
-      Builder::Add(weight, labels, c.weight[l * experts + e]);
+    for (const RouteSums::Expert& expert : c.experts) {
+      const Labels labels = {{"layer", layer}, {"expert", expert.name}};
+      Builder::Add(tokens, labels, static_cast<double>(expert.tokens[l]));
+      Builder::Add(weight, labels, expert.weight[l]);
       // Undefined is absent: no sample before the first routed token.
-      if (info.experts[e].is_zero && c.rows[l] > 0)
-        Builder::Add(zero, {{"layer", layer}}, c.weight[l * experts + e] / static_cast<double>(c.rows[l]));
+      if (expert.is_zero && c.rows[l] > 0) Builder::Add(zero, {{"layer", layer}}, expert.weight[l] / static_cast<double>(c.rows[l]));
     }
     Builder::Add(rows, {{"layer", layer}}, static_cast<double>(c.rows[l]));
     Builder::Add(base, {{"layer", layer}}, c.base_mass[l]);
@@ -125,7 +123,7 @@ std::vector<MetricFamily> MetricsCollectable::Collect() const {
     AddEngine(engine_.stats(), &b);
     const auto snapshot = engine_.snapshot();
     const SnapshotInfo& info = snapshot->info();
-    AddRoutes(engine_.route_counts(), info, &b);
+    AddRoutes(engine_.route_sums(), &b);
     MetricFamily& bytes = b.Family("switchyard_resident_bytes", "Memory by what holds it.", MetricType::Gauge);
     Builder::Add(bytes, {{"part", "base"}}, static_cast<double>(resident_.base));
     Builder::Add(bytes, {{"part", "experts"}}, static_cast<double>(resident_.experts));

@@ -5,16 +5,16 @@
 #include "server/reply_parts.h"
 #include "server/request_text.h"
 #include "server/routing_request.h"
+#include "server/snapshot_choice.h"
 
 namespace switchyard {
 namespace {
 
 StatusOr<RouteTask> MakeTask(const ServedModel& model, const v1::RouteRequest& request) {
-  const auto snapshot = model.engine->snapshot();
-  RETURN_IF_ERROR(CheckPins(request.pinned(), snapshot->info()));
   RETURN_IF_ERROR(CheckLevel(request.level(), "level"));
   RouteTask task;
-  ASSIGN_OR_RETURN(task.policy, PolicyOf(request.routing(), snapshot->info()));
+  ASSIGN_OR_RETURN(task.snapshot, ChooseSnapshot(*model.engine->serving(), request.pinned(), request.id()));
+  ASSIGN_OR_RETURN(task.policy, PolicyOf(request.routing(), task.snapshot->info()));
   ASSIGN_OR_RETURN(task.tokens, PromptTokens(model, request, request.given_text()));
   task.record_routes = true;
   return task;

@@ -6,6 +6,7 @@
 
 #include "server/request_text.h"
 #include "server/routing_request.h"
+#include "server/snapshot_choice.h"
 
 namespace switchyard {
 namespace {
@@ -44,9 +45,9 @@ class Preparation {
 
   StatusOr<PreparedScore> Run() {
     RETURN_IF_ERROR(CheckStillWanted());
-    const auto snapshot = model_.engine->snapshot();
+    ASSIGN_OR_RETURN(const std::shared_ptr<const Snapshot> snapshot, ChooseSnapshot(*model_.engine->serving(), request_.pinned(), request_.id()));
+    prepared_.task.snapshot = snapshot;
     max_positions_ = snapshot->info().max_positions;
-    RETURN_IF_ERROR(CheckPins(request_.pinned(), snapshot->info()));
     ASSIGN_OR_RETURN(prepared_.task.policy, PolicyOf(request_.routing(), snapshot->info()));
     RETURN_IF_ERROR(CheckForm());
     prepared_.task.deadline = deadline_;

@@ -59,25 +59,23 @@ void ExpertLora::Expand(kernels::ThreadPool& pool, const float* z, int64_t rows,
   kernels::Gemm(pool, z, rows, rank_, *packed_b_, nullptr, y, y_stride, accumulate);
 }
 
-std::shared_ptr<const Expert> ZeroExpert(const std::string& name, int32_t num_layers) {
+std::shared_ptr<const Expert> ZeroExpert(int32_t num_layers) {
   auto expert = std::make_shared<Expert>();
-  expert->name = name;
   expert->generation = "zero";
   expert->is_zero = true;
   expert->layers.resize(static_cast<size_t>(num_layers));
   return expert;
 }
 
-StatusOr<std::shared_ptr<const Expert>> LoadExpert(const std::string& name, const PeftAdapter& adapter, const Compute& compute) {
+StatusOr<std::shared_ptr<const Expert>> LoadExpert(const PeftAdapter& adapter, const Compute& compute) {
   auto expert = std::make_shared<Expert>();
-  expert->name = name;
   expert->generation = adapter.generation;
   expert->layers.resize(adapter.layers.size());
   for (size_t l = 0; l < adapter.layers.size(); ++l) {
     const LoraLayer& from = adapter.layers[l];
     ExpertLayer& to = expert->layers[l];
     for (const auto& [pair, lora] : {std::pair{&from.gate, &to.gate}, std::pair{&from.up, &to.up}, std::pair{&from.down, &to.down}}) {
-      RETURN_IF_ERROR(Annotate(LoadPair(*pair, compute, lora), absl::StrFormat("expert %s, %s", name, adapter.directory)));
+      RETURN_IF_ERROR(Annotate(LoadPair(*pair, compute, lora), adapter.directory));
       if (!lora->has_value()) continue;
       expert->bytes += (*lora)->bytes();
       expert->max_rank = std::max(expert->max_rank, static_cast<int32_t>((*lora)->rank()));

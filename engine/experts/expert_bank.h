@@ -51,9 +51,8 @@ struct ExpertLayer {
   bool empty() const { return !gate && !up && !down; }
 };
 
-// Immutable, so that snapshots may share it.
+// Immutable, so that snapshots may share it; each gives it a name of its own.
 struct Expert {
-  std::string name;
   std::string generation;  // "zero" for the zero expert
   bool is_zero = false;
   int32_t max_rank = 0;
@@ -61,9 +60,9 @@ struct Expert {
   std::vector<ExpertLayer> layers;  // [L]; all empty for the zero expert
 };
 
-std::shared_ptr<const Expert> ZeroExpert(const std::string& name, int32_t num_layers);
-// DATA_LOSS names expert and tensor when a value is NaN or infinite; INVALID_ARGUMENT when A and B do not fit together.
-StatusOr<std::shared_ptr<const Expert>> LoadExpert(const std::string& name, const PeftAdapter& adapter, const Compute& compute);
+std::shared_ptr<const Expert> ZeroExpert(int32_t num_layers);
+// DATA_LOSS names directory and tensor when a value is NaN or infinite; INVALID_ARGUMENT when A and B do not fit together.
+StatusOr<std::shared_ptr<const Expert>> LoadExpert(const PeftAdapter& adapter, const Compute& compute);
 
 using ExpertBank = std::vector<std::shared_ptr<const Expert>>;  // by ExpertIndex
 

@@ -16,6 +16,8 @@ namespace {
 constexpr std::chrono::microseconds kSpin{100};
 constexpr int kChunksPerThread = 8;
 
+thread_local int inline_depth = 0;
+
 inline void CpuRelax() { __builtin_ia32_pause(); }
 
 // Polls until `ready` or the spin budget is over; true when ready.
@@ -103,6 +105,9 @@ struct ThreadPool::Impl {
   }
 };
 
+RunInline::RunInline() { ++inline_depth; }
+RunInline::~RunInline() { --inline_depth; }
+
 ThreadPool::ThreadPool(int threads) : impl_(std::make_unique<Impl>()) {
   for (int i = 1; i < threads; ++i) impl_->workers.emplace_back([this] { impl_->WorkerLoop(); });
 }
@@ -121,7 +126,7 @@ int ThreadPool::threads() const { return static_cast<int>(impl_->workers.size())
 void ThreadPool::ParallelFor(int64_t count, int64_t grain, const std::function<void(int64_t begin, int64_t end)>& body) {
   if (count <= 0) return;
   grain = std::max<int64_t>(grain, 1);
-  if (threads() == 1 || count <= grain) return body(0, count);
+  if (threads() == 1 || count <= grain || inline_depth > 0) return body(0, count);
 
   Impl& impl = *impl_;
   const int64_t wanted = static_cast<int64_t>(threads()) * kChunksPerThread;

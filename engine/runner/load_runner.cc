@@ -11,12 +11,10 @@
 #include <utility>
 
 #include "engine/artifact/model_config.h"
-#include "engine/artifact/peft_adapter.h"
 #include "engine/artifact/router_artifact.h"
 #include "engine/artifact/safetensors.h"
 #include "engine/runner/runner_factory.h"
-#include "engine/runner/snapshot_identity.h"
-#include "engine/runner/torch_model_runner.h"
+#include "engine/runner/torch_snapshot_builder.h"
 
 namespace switchyard {
 
@@ -79,12 +77,12 @@ class RunnerLoader {
     const auto start = std::chrono::steady_clock::now();
     RETURN_IF_ERROR(CheckOptions(options_));
     RETURN_IF_ERROR(LoadBase());
-    RETURN_IF_ERROR(LoadExperts());
-    RETURN_IF_ERROR(LoadRouterArtifact());
-    FillIdentity();
-    ASSIGN_OR_RETURN(std::unique_ptr<ModelRunner> runner, MakeRunner());
+    RETURN_IF_ERROR(LoadParts());
+    auto snapshot = builder_->Build(plan_);
+    if (!snapshot.ok()) return Annotate(snapshot.status(), options_.router_directory);
+    ASSIGN_OR_RETURN(std::unique_ptr<ModelRunner> runner, MakeRunner(*std::move(snapshot)));
     report_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    return LoadedRunner{std::move(runner), std::move(report_)};
+    return LoadedRunner{std::move(runner), std::move(builder_), std::move(plan_), std::move(report_)};
   }
 
  private:
@@ -102,74 +100,41 @@ class RunnerLoader {
       at::set_num_threads(threads);
     base_->compute = {backend, dtype, base_->pool.get()};
     ASSIGN_OR_RETURN(base_->model, LoadBaseModel(config, *tensors, base_->compute, PhysicalMemoryBytes() - options_.kv_bytes));
-    ASSIGN_OR_RETURN(info_.base_generation, BaseFingerprint(options_.base_directory));
+    ASSIGN_OR_RETURN(about_base_.base_generation, BaseFingerprint(options_.base_directory));
     report_.base_dtype = dtype == at::kFloat ? "f32" : "bf16";
     report_.base_bytes = base_->model->bytes;
     report_.isa = backend == Backend::kFast ? kernels::IsaName(kernels::CurrentIsa()) : "ATen";
-    info_.base_name = BaseName(options_.base_directory);
-    info_.num_layers = config.num_layers;
-    info_.hidden_size = config.hidden_size;
-    info_.vocab_size = config.vocab_size;
-    info_.max_positions = config.max_positions;
-    info_.bos_token = config.bos_token_id;
-    info_.eos_tokens = config.eos_token_ids;
+    about_base_.base_name = BaseName(options_.base_directory);
+    about_base_.num_layers = config.num_layers;
+    about_base_.hidden_size = config.hidden_size;
+    about_base_.vocab_size = config.vocab_size;
+    about_base_.max_positions = config.max_positions;
+    about_base_.bos_token = config.bos_token_id;
+    about_base_.eos_tokens = config.eos_token_ids;
     return OkStatus();
   }
 
-  Status LoadExperts() {
+  Status LoadParts() {
+    builder_ = std::make_unique<TorchSnapshotBuilder>(base_, about_base_, TorchSnapshotBuilder::Options{options_.allow_attention_lora});
     for (const RunnerOptions::Expert& expert : options_.experts) {
-      ASSIGN_OR_RETURN(std::shared_ptr<const Expert> loaded, LoadOne(expert));
-      report_.expert_bytes += loaded->bytes;
-      info_.experts.push_back({loaded->name, loaded->generation, loaded->is_zero, loaded->max_rank, loaded->bytes});
-      bank_.push_back(std::move(loaded));
+      auto part = builder_->LoadExpert(expert.directory);
+      if (!part.ok()) return Annotate(part.status(), absl::StrFormat("expert %s", expert.name));
+      const ExpertInfo& info = (*part)->info();
+      report_.expert_bytes += info.bytes;
+      report_.untrained |= info.untrained;
+      for (const std::string& note : info.notes) report_.notes.push_back(absl::StrFormat("expert %s: %s", expert.name, note));
+      plan_.experts.push_back({expert.name, *std::move(part)});
     }
-    return OkStatus();
-  }
-
-  StatusOr<std::shared_ptr<const Expert>> LoadOne(const RunnerOptions::Expert& expert) {
-    if (expert.directory.empty()) return ZeroExpert(expert.name, info_.num_layers);
-    const auto adapter = ReadPeftAdapter(expert.directory, base_->model->config, {.allow_attention = options_.allow_attention_lora});
-    if (!adapter.ok()) return Annotate(adapter.status(), absl::StrFormat("expert %s", expert.name));
-    report_.untrained |= adapter->untrained;
-    report_.notes.push_back(absl::StrFormat("expert %s: rank up to %d, %d of %d tensors loaded, %d ignored%s", expert.name,
-                                            adapter->max_rank, adapter->coverage.loaded, adapter->coverage.expected,
-                                            adapter->coverage.ignored.size(), adapter->untrained ? ", untrained" : ""));
-    auto loaded = LoadExpert(expert.name, *adapter, base_->compute);
-    if (!loaded.ok()) return Annotate(loaded.status(), absl::StrFormat("expert %s", expert.name));
-    return loaded;
-  }
-
-  Status LoadRouterArtifact() {
     if (options_.router_directory.empty()) return OkStatus();
-    ASSIGN_OR_RETURN(const RouterArtifact artifact, ReadRouterArtifact(options_.router_directory));
-    std::vector<RouterExpertBinding> experts;
-    for (const SnapshotInfo::Expert& expert : info_.experts) experts.push_back({expert.name, expert.generation, expert.is_zero});
-    RETURN_IF_ERROR(CheckRouterBinding(artifact.manifest, info_.base_generation, experts));
-    ASSIGN_OR_RETURN(router_, LoadRouter(artifact, base_->compute));
-    RETURN_IF_ERROR(CheckRouterShape());
-    RETURN_IF_ERROR(ReplayGoldenProbes(artifact, *router_, base_->compute));
-    info_.router_name = artifact.manifest.name;
-    info_.router_kind = artifact.manifest.kind;
-    info_.router_generation = artifact.generation;
-    info_.top_k = router_->rule().top_k;
-    report_.router_bytes = router_->bytes();
-    report_.untrained |= artifact.manifest.untrained;
-    report_.notes.push_back(absl::StrFormat("router %s (%s): top %d of %d, %d golden probes replayed a layer%s", info_.router_name,
-                                            info_.router_kind, info_.top_k, info_.experts.size(), artifact.manifest.golden_probes,
-                                            artifact.manifest.untrained ? ", untrained" : ""));
+    ASSIGN_OR_RETURN(plan_.router, builder_->LoadRouter(options_.router_directory));
+    const RouterInfo& info = plan_.router->info();
+    report_.router_bytes = info.bytes;
+    report_.untrained |= info.untrained;
+    for (const std::string& note : info.notes) report_.notes.push_back(absl::StrFormat("router %s: %s", info.name, note));
     return OkStatus();
   }
 
-  Status CheckRouterShape() const {
-    const auto experts = static_cast<int32_t>(info_.experts.size());
-    if (router_->num_layers() == info_.num_layers && router_->num_experts() == experts) return OkStatus();
-    return FailedPrecondition("router %s: routes %d experts in %d layers, the base and its experts have %d in %d",
-                              options_.router_directory, router_->num_experts(), router_->num_layers(), experts, info_.num_layers);
-  }
-
-  void FillIdentity() { info_.generation = SnapshotGeneration(info_, router_ == nullptr ? nullptr : &router_->rule()); }
-
-  StatusOr<std::unique_ptr<ModelRunner>> MakeRunner() {
+  StatusOr<std::unique_ptr<ModelRunner>> MakeRunner(std::shared_ptr<const Snapshot> snapshot) {
     const at::ScalarType dtype = base_->compute.weight_dtype;
     KvGeometry geometry;
     geometry.block_tokens = options_.kv_block_tokens;
@@ -184,16 +149,15 @@ class RunnerLoader {
     const int64_t slots = int64_t{geometry.num_blocks} * geometry.block_tokens;
     ASSIGN_OR_RETURN(KvPool kv, KvPool::Create(base_->model->config, dtype, slots));
     report_.kv_bytes = slots * geometry.bytes_per_token;
-    auto snapshot = std::make_shared<const TorchSnapshot>(std::move(info_), base_, std::move(bank_), std::move(router_));
     return std::make_unique<TorchModelRunner>(base_, std::move(snapshot), std::move(kv), geometry, algorithm_);
   }
 
   const RunnerOptions& options_;
   MixtureAlgorithm algorithm_ = MixtureAlgorithm::kSingleDown;
   std::shared_ptr<ResidentBase> base_;
-  ExpertBank bank_;
-  std::unique_ptr<Router> router_;
-  SnapshotInfo info_;
+  SnapshotInfo about_base_;
+  std::unique_ptr<TorchSnapshotBuilder> builder_;
+  SnapshotPlan plan_;
   LoadReport report_;
 };
 

@@ -8,6 +8,7 @@
 
 #include "engine/base/status.h"
 #include "engine/runtime/model_runner.h"
+#include "engine/runtime/snapshot_builder.h"
 
 namespace switchyard {
 
@@ -42,6 +43,8 @@ struct LoadReport {
 
 struct LoadedRunner {
   std::unique_ptr<ModelRunner> runner;
+  std::unique_ptr<SnapshotBuilder> builder;  // loads more over the same base
+  SnapshotPlan plan;                          // the parts the runner's own snapshot was built of
   LoadReport report;
 };
 

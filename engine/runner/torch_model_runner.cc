@@ -17,7 +17,7 @@ TorchSnapshot::TorchSnapshot(SnapshotInfo info, std::shared_ptr<const ResidentBa
                              std::shared_ptr<const Router> router)
     : info_(std::move(info)), base_(std::move(base)), bank_(std::move(bank)), router_(std::move(router)) {}
 
-TorchModelRunner::TorchModelRunner(std::shared_ptr<const ResidentBase> base, std::shared_ptr<const TorchSnapshot> snapshot, KvPool kv,
+TorchModelRunner::TorchModelRunner(std::shared_ptr<const ResidentBase> base, std::shared_ptr<const Snapshot> snapshot, KvPool kv,
                                    KvGeometry geometry, MixtureAlgorithm algorithm)
     : base_(std::move(base)),
       snapshot_(std::move(snapshot)),

@@ -42,7 +42,7 @@ class TorchSnapshot final : public Snapshot {
 // Run is used only on the engine thread; snapshot() is thread-safe. Exceptions of LibTorch end here, as INTERNAL or RESOURCE_EXHAUSTED.
 class TorchModelRunner final : public ModelRunner {
  public:
-  TorchModelRunner(std::shared_ptr<const ResidentBase> base, std::shared_ptr<const TorchSnapshot> snapshot, KvPool kv, KvGeometry geometry,
+  TorchModelRunner(std::shared_ptr<const ResidentBase> base, std::shared_ptr<const Snapshot> snapshot, KvPool kv, KvGeometry geometry,
                    MixtureAlgorithm algorithm);
   std::shared_ptr<const Snapshot> snapshot() const override { return snapshot_; }
   KvGeometry kv() const override { return geometry_; }
@@ -52,7 +52,7 @@ class TorchModelRunner final : public ModelRunner {
   StatusOr<StepResult> Compute(const Step& step, const TorchSnapshot& snapshot);
 
   const std::shared_ptr<const ResidentBase> base_;
-  const std::shared_ptr<const TorchSnapshot> snapshot_;
+  const std::shared_ptr<const Snapshot> snapshot_;
   KvPool kv_;
   const KvGeometry geometry_;
   const MixtureAlgorithm algorithm_;

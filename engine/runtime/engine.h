@@ -9,6 +9,8 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/status.h"
+#include "engine/runtime/route_fold.h"
+#include "engine/runtime/serving_set.h"
 #include "engine/runtime/tasks.h"
 
 namespace switchyard {
@@ -41,7 +43,7 @@ using TaskId = uint64_t;
 
 class Engine {
  public:
-  // `runner` must outlive the engine. INVALID_ARGUMENT when an option is not positive or the KV pool is empty.
+  // `runner` must outlive the engine; its snapshot is what the engine begins to serve. INVALID_ARGUMENT when an option is not positive or the KV pool is empty.
   static StatusOr<std::unique_ptr<Engine>> Create(EngineOptions options, ModelRunner* runner);
   virtual ~Engine() = default;  // Stop()s
 
@@ -55,11 +57,13 @@ class Engine {
   // Ends the task at the next step border with CANCELLED, freeing its KV. Unknown or finished ids are ignored.
   virtual void Cancel(TaskId id) = 0;
 
-  // The snapshot new tasks would run on.
-  virtual std::shared_ptr<const Snapshot> snapshot() const = 0;
+  // Exchanges what new tasks run on; accepted ones finish on what they leased. `set.stable` must not be null.
+  virtual void Publish(ServingSet set) = 0;
+  virtual std::shared_ptr<const ServingSet> serving() const = 0;
+  std::shared_ptr<const Snapshot> snapshot() const { return serving()->stable; }
   virtual EngineStats stats() const = 0;
-  // Layer-by-expert counters since start; copied.
-  virtual RouteCounts route_counts() const = 0;
+  // Layer-by-expert sums since start; copied.
+  virtual RouteSums route_sums() const = 0;
 
   // Refuses new tasks and returns when all accepted ones have ended, or at the deadline (then DEADLINE_EXCEEDED; they keep running).
   virtual Status Drain(SteadyTime deadline) = 0;

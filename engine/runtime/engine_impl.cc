@@ -28,27 +28,32 @@ StatusOr<std::unique_ptr<Engine>> Engine::Create(EngineOptions options, ModelRun
 }
 
 EngineImpl::EngineImpl(const EngineOptions& options, ModelRunner* runner)
-    : options_(options), runner_(runner), geometry_(runner->kv()), scheduler_(options, runner, options.clock), stats_(scheduler_.stats()) {
+    : options_(options),
+      runner_(runner),
+      geometry_(runner->kv()),
+      serving_(std::make_shared<const ServingSet>(ServingSet{.stable = runner->snapshot()})),
+      scheduler_(options, runner, options.clock),
+      stats_(scheduler_.stats()) {
   thread_ = std::thread([this] { Loop(); });
 }
 
 StatusOr<TaskId> EngineImpl::Generate(GenerateTask task, std::shared_ptr<GenerateSink> sink) {
   RETURN_IF_ERROR(CheckOpen(task));
-  TaskTicket ticket = NewTicket();
+  TaskTicket ticket = NewTicket(task);
   RETURN_IF_ERROR(ValidateGenerate(task, ticket.snapshot->info(), geometry_));
   return Submit(GenerateState::Create(std::move(ticket), std::move(task), std::move(sink)));
 }
 
 StatusOr<TaskId> EngineImpl::Score(ScoreTask task, ScoreDone done) {
   RETURN_IF_ERROR(CheckOpen(task));
-  TaskTicket ticket = NewTicket();
+  TaskTicket ticket = NewTicket(task);
   ASSIGN_OR_RETURN(ScoreLayout layout, ValidateScore(task, ticket.snapshot->info(), geometry_));
   return Submit(ScoreState::Create(std::move(ticket), std::move(task), std::move(layout), geometry_, std::move(done)));
 }
 
 StatusOr<TaskId> EngineImpl::Route(RouteTask task, RouteDone done) {
   RETURN_IF_ERROR(CheckOpen(task));
-  TaskTicket ticket = NewTicket();
+  TaskTicket ticket = NewTicket(task);
   RETURN_IF_ERROR(ValidateRoute(task, ticket.snapshot->info(), geometry_));
   return Submit(RouteState::Create(std::move(ticket), std::move(task), std::move(done)));
 }
@@ -60,9 +65,9 @@ Status EngineImpl::CheckOpen(const TaskCommon& task) const {
   return OkStatus();
 }
 
-TaskTicket EngineImpl::NewTicket() {
+TaskTicket EngineImpl::NewTicket(const TaskCommon& task) {
   return {.id = next_id_.fetch_add(1, std::memory_order_relaxed),
-          .snapshot = runner_->snapshot(),
+          .snapshot = task.snapshot != nullptr ? task.snapshot : snapshot(),
           .submitted = options_.clock->Now(),
           .prefix_cache = options_.prefix_cache};
 }
@@ -81,6 +86,18 @@ StatusOr<TaskId> EngineImpl::Submit(std::unique_ptr<TaskState> task) {
   }
   inbox_changed_.notify_one();
   return id;
+}
+
+void EngineImpl::Publish(ServingSet set) {
+  auto next = std::make_shared<const ServingSet>(std::move(set));
+  std::lock_guard lock(serving_mutex_);
+  serving_.swap(next);
+  // The old one is let go after the lock: its snapshots may be its last owner's to free.
+}
+
+std::shared_ptr<const ServingSet> EngineImpl::serving() const {
+  std::lock_guard lock(serving_mutex_);
+  return serving_;
 }
 
 void EngineImpl::Cancel(TaskId id) {

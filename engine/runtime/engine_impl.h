@@ -29,9 +29,10 @@ class EngineImpl final : public Engine {
   StatusOr<TaskId> Score(ScoreTask task, ScoreDone done) override;
   StatusOr<TaskId> Route(RouteTask task, RouteDone done) override;
   void Cancel(TaskId id) override;
-  std::shared_ptr<const Snapshot> snapshot() const override { return runner_->snapshot(); }
+  void Publish(ServingSet set) override;
+  std::shared_ptr<const ServingSet> serving() const override;
   EngineStats stats() const override;
-  RouteCounts route_counts() const override { return route_totals_.Copy(); }
+  RouteSums route_sums() const override { return route_totals_.Copy(); }
   Status Drain(SteadyTime deadline) override;
   void Stop() override;
 
@@ -46,7 +47,7 @@ class EngineImpl final : public Engine {
 
   // DEADLINE_EXCEEDED or UNAVAILABLE, before the work of a validation is spent.
   Status CheckOpen(const TaskCommon& task) const;
-  TaskTicket NewTicket();
+  TaskTicket NewTicket(const TaskCommon& task);
   StatusOr<TaskId> Submit(std::unique_ptr<TaskState> task);
 
   // Engine thread.
@@ -64,6 +65,8 @@ class EngineImpl final : public Engine {
   // Own synchronisation.
   std::atomic<TaskId> next_id_{1};
   RouteTotals route_totals_;
+  mutable std::mutex serving_mutex_;
+  std::shared_ptr<const ServingSet> serving_;  // never null; guarded by serving_mutex_
   std::mutex stop_mutex_;  // held while joining, so that two Stop calls are both complete when they return
 
   // Used only on the engine thread.

@@ -154,11 +154,11 @@ struct KvGeometry {
   int64_t bytes_per_token = 0;  // keys and values of all layers
 };
 
-// Used only on the engine thread, but for snapshot(), which is thread-safe.
+// Used only on the engine thread, but for snapshot() and kv(), which are thread-safe.
 class ModelRunner {
  public:
   virtual ~ModelRunner() = default;
-  // The snapshot new requests run on.
+  // What it was loaded with: where an engine begins. Steps may name any snapshot built over the same base.
   virtual std::shared_ptr<const Snapshot> snapshot() const = 0;
   virtual KvGeometry kv() const = 0;
   // Computes one step: writes keys and values of the new rows into their slots, then answers the queries.

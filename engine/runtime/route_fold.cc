@@ -7,13 +7,8 @@ namespace {
 
 template <typename T>
 void AddInto(const std::vector<T>& from, std::vector<T>* into) {
+  into->resize(from.size());
   for (size_t i = 0; i < from.size(); ++i) (*into)[i] += from[i];
-}
-
-bool SameShape(const RouteCounts& a, const RouteCounts& b) {
-  return a.tokens.size() == b.tokens.size() && a.weight.size() == b.weight.size() && a.rows.size() == b.rows.size() &&
-         a.entropy_sum.size() == b.entropy_sum.size() && a.entropy_rows.size() == b.entropy_rows.size() &&
-         a.base_mass.size() == b.base_mass.size();
 }
 
 template <typename T>
@@ -23,24 +18,36 @@ void Append(const std::vector<T>& tail, std::vector<T>* to) {
 
 }  // namespace
 
-void RouteTotals::Add(const RouteCounts& step) {
-  if (step.rows.empty()) return;
-  std::lock_guard lock(mutex_);
-  if (!SameShape(totals_, step)) {
-    totals_ = step;
-    return;
+RouteSums::Expert* RouteTotals::Find(const SnapshotInfo::Expert& expert, size_t layers) {
+  for (RouteSums::Expert& known : sums_.experts) {
+    if (known.name == expert.name) return &known;
   }
-  AddInto(step.tokens, &totals_.tokens);
-  AddInto(step.weight, &totals_.weight);
-  AddInto(step.entropy_sum, &totals_.entropy_sum);
-  AddInto(step.entropy_rows, &totals_.entropy_rows);
-  AddInto(step.base_mass, &totals_.base_mass);
-  AddInto(step.rows, &totals_.rows);
+  const bool full = sums_.experts.size() >= kMaxExperts;
+  if (full && expert.name != "other") return Find({.name = "other"}, layers);
+  sums_.experts.push_back({expert.name, expert.is_zero, std::vector<uint64_t>(layers), std::vector<double>(layers)});
+  return &sums_.experts.back();
 }
 
-RouteCounts RouteTotals::Copy() const {
+void RouteTotals::Add(const RouteCounts& step, const SnapshotInfo& info) {
+  if (step.rows.empty()) return;
+  const size_t layers = step.rows.size(), experts = info.experts.size();
   std::lock_guard lock(mutex_);
-  return totals_;
+  for (size_t e = 0; e < experts; ++e) {
+    RouteSums::Expert* sums = Find(info.experts[e], layers);
+    for (size_t l = 0; l < layers; ++l) {
+      sums->tokens[l] += step.tokens[l * experts + e];
+      sums->weight[l] += step.weight[l * experts + e];
+    }
+  }
+  AddInto(step.entropy_sum, &sums_.entropy_sum);
+  AddInto(step.entropy_rows, &sums_.entropy_rows);
+  AddInto(step.base_mass, &sums_.base_mass);
+  AddInto(step.rows, &sums_.rows);
+}
+
+RouteSums RouteTotals::Copy() const {
+  std::lock_guard lock(mutex_);
+  return sums_;
 }
 
 Status AppendTrace(const RouteTrace& tail, RouteTrace* trace) {

@@ -1,7 +1,10 @@
 // Sums of routes: a step's counts into the engine's totals, a task's traces into its summary.
 #pragma once
 
+#include <cstdint>
 #include <mutex>
+#include <string>
+#include <vector>
 
 #include "engine/base/status.h"
 #include "engine/runtime/model_runner.h"
@@ -9,16 +12,36 @@
 
 namespace switchyard {
 
-// Layer-by-expert sums since the engine started. Thread-safe: the engine thread adds once a step, scrapes copy.
+// Sums over all steps since the engine started, whatever snapshots they ran on.
+struct RouteSums {
+  struct Expert {
+    std::string name;
+    bool is_zero = false;
+    std::vector<uint64_t> tokens;  // [L] rows whose selected set held it
+    std::vector<double> weight;    // [L]
+  };
+  std::vector<Expert> experts;  // by first appearance; an expert that was swapped keeps its place and its sums, by its name
+  std::vector<double> entropy_sum;     // [L] nats
+  std::vector<uint64_t> entropy_rows;  // [L]
+  std::vector<double> base_mass;       // [L]
+  std::vector<uint64_t> rows;          // [L]
+};
+
+// Thread-safe: the engine thread adds once a step, scrapes copy. Sums never go back.
 class RouteTotals {
  public:
-  // Counts of another shape (a snapshot with other experts or layers) start the totals anew. Empty counts change nothing.
-  void Add(const RouteCounts& step);
-  RouteCounts Copy() const;
+  // Names past this many are summed under "other": what is scraped stays bounded however many experts come and go.
+  static constexpr size_t kMaxExperts = 512;
+
+  // `info`: of the step's snapshot. Empty counts change nothing.
+  void Add(const RouteCounts& step, const SnapshotInfo& info);
+  RouteSums Copy() const;
 
  private:
+  RouteSums::Expert* Find(const SnapshotInfo::Expert& expert, size_t layers);
+
   mutable std::mutex mutex_;
-  RouteCounts totals_;  // guarded by mutex_
+  RouteSums sums_;  // guarded by mutex_
 };
 
 // Puts `tail`'s rows after `trace`'s. INTERNAL when both have rows and their layers or slots differ.

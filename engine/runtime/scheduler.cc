@@ -59,7 +59,7 @@ void Scheduler::Step(RouteTotals* totals, std::vector<EndedTask>* ended) {
   }
   const StatusOr<StepResult> result = RunStep(plan);
   if (result.ok()) {
-    totals->Add(result->counts);
+    totals->Add(result->counts, plan.step().snapshot->info());
     ApplyStep(*result);
   } else {
     for (Running& running : running_) {

@@ -10,6 +10,7 @@
 
 #include "engine/base/status.h"
 #include "engine/runtime/model_runner.h"
+#include "engine/runtime/retire_queue.h"
 
 namespace switchyard {
 
@@ -58,7 +59,7 @@ struct SnapshotPlan {
   };
   std::vector<Entry> experts;
   std::shared_ptr<const RouterPart> router;  // null: learned routing is refused
-  // How an expert list that is not exactly the router's is met. false: FAILED_PRECONDITION naming both lists. true (an expert was added,
+  // How an expert list that is not exactly the router's, order included, is met. false: FAILED_PRECONDITION naming both. true (an expert was added,
   // replaced or removed under a running router): the router's slots whose expert (name and generation) is not served are masked, served
   // experts the router does not name are masked for learned routing and reachable by name. Indices are never silently re-used.
   bool allow_masking = false;
@@ -77,6 +78,8 @@ class SnapshotBuilder {
   virtual StatusOr<std::shared_ptr<const RouterPart>> LoadRouter(const std::string& directory) = 0;
   // Cheap: shares the parts. The result's info().experts holds the router's experts first, in its order, then the others in plan order.
   virtual StatusOr<std::shared_ptr<const Snapshot>> Build(const SnapshotPlan& plan) = 0;
+  // Where parts and snapshots go when their last owner lets go.
+  virtual RetireQueue& retired() = 0;
 };
 
 }  // namespace switchyard

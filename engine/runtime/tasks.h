@@ -28,6 +28,8 @@ struct SamplingParams {
 
 // What every task has.
 struct TaskCommon {
+  // What it runs on, leased until it has ended; the policy's indices are its. Null: what is stable when the task is submitted.
+  std::shared_ptr<const Snapshot> snapshot;
   RoutingPolicy policy;
   SteadyTime deadline = SteadyTime::max();
   bool record_routes = false;  // keep a RouteTrace; such a task computes every token itself (no prefix hits), so that no route is missing

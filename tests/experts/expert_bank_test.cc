@@ -51,9 +51,8 @@ class ExpertBankTest : public ::testing::Test {
 TEST_F(ExpertBankTest, KeepsWhatTheAdapterHas) {
   const PeftAdapter adapter = Adapter();
   for (const Compute* compute : {&reference_, &fast_}) {
-    const auto expert = LoadExpert("law", adapter, *compute);
+    const auto expert = LoadExpert(adapter, *compute);
     ASSERT_TRUE(expert.ok()) << expert.status();
-    EXPECT_EQ((*expert)->name, "law");
     EXPECT_EQ((*expert)->generation, "abc");
     EXPECT_FALSE((*expert)->is_zero);
     EXPECT_EQ((*expert)->max_rank, 5);
@@ -72,11 +71,11 @@ TEST_F(ExpertBankTest, DeltaIsScaleTimesBTimesA) {
   const LoraPair& pair = *adapter.layers[1].up;
   const at::Tensor want = at::matmul(at::matmul(x, AsTensor(pair.a).t()), AsTensor(pair.b).t()) * 2;
 
-  const auto reference = LoadExpert("law", adapter, reference_);
+  const auto reference = LoadExpert(adapter, reference_);
   ASSERT_TRUE(reference.ok());
   EXPECT_TRUE(at::allclose((*reference)->layers[1].up->Delta(x), want, 1e-5, 1e-5));
 
-  const auto fast = LoadExpert("law", adapter, fast_);
+  const auto fast = LoadExpert(adapter, fast_);
   ASSERT_TRUE(fast.ok());
   const ExpertLora& lora = *(*fast)->layers[1].up;
   at::Tensor z = at::empty({4, 3}), y = at::ones({4, 11});
@@ -91,11 +90,11 @@ TEST_F(ExpertBankTest, DeltaIsScaleTimesBTimesA) {
 TEST_F(ExpertBankTest, PairsThatDoNotFitTogetherAreRefused) {
   PeftAdapter adapter = Adapter();
   adapter.layers[1].down = Pair(at::randn({5, 11}), at::randn({7, 4}), 1);
-  const Status status = LoadExpert("law", adapter, fast_).status();
+  const Status status = LoadExpert(adapter, fast_).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(Message(status)), AllOf(HasSubstr("law"), HasSubstr("[5, 11]"), HasSubstr("[7, 4]")));
+  EXPECT_THAT(std::string(Message(status)), AllOf(HasSubstr("adapters/law"), HasSubstr("[5, 11]"), HasSubstr("[7, 4]")));
   adapter.layers[1].down = Pair(at::randn({5, 11}), at::randn({7, 5}), std::numeric_limits<double>::infinity());
-  EXPECT_EQ(LoadExpert("law", adapter, fast_).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(LoadExpert(adapter, fast_).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST_F(ExpertBankTest, BrokenNumbersAreDataLoss) {
@@ -103,13 +102,13 @@ TEST_F(ExpertBankTest, BrokenNumbersAreDataLoss) {
   at::Tensor b = at::randn({11, 2});
   b[3][1] = std::numeric_limits<float>::quiet_NaN();
   adapter.layers[0].gate = Pair(at::randn({2, 7}), b, 1);
-  const Status status = LoadExpert("law", adapter, reference_).status();
+  const Status status = LoadExpert(adapter, reference_).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
-  EXPECT_THAT(std::string(Message(status)), AllOf(HasSubstr("law"), HasSubstr("some.lora_B.weight")));
+  EXPECT_THAT(std::string(Message(status)), AllOf(HasSubstr("adapters/law"), HasSubstr("some.lora_B.weight")));
 }
 
 TEST_F(ExpertBankTest, ZeroExpertIsEmptyInEveryLayer) {
-  const auto zero = ZeroExpert("zero", 3);
+  const auto zero = ZeroExpert(3);
   EXPECT_TRUE(zero->is_zero);
   EXPECT_EQ(zero->generation, "zero");
   EXPECT_EQ(zero->bytes, 0);

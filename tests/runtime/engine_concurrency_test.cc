@@ -86,10 +86,11 @@ TEST_P(EngineConcurrency, EveryAcceptedTaskEndsOnceAndRight) {
   threads.emplace_back([&] {
     for (int generation = 2; !done; ++generation) {
       runner_.Swap(absl::StrFormat("generation-%d", generation % 5));
+      engine_->Publish({.stable = runner_.snapshot(), .revision = static_cast<uint64_t>(generation)});
       const EngineStats stats = engine_->stats();
       EXPECT_LE(stats.kv_blocks_used + stats.kv_blocks_cached, stats.kv_blocks_total);
       EXPECT_LE(stats.queued_tasks, 40);
-      const RouteCounts counts = engine_->route_counts();
+      const RouteSums counts = engine_->route_sums();
       for (const uint64_t rows : counts.rows) EXPECT_EQ(rows, counts.rows[0]);  // a torn copy would differ
       std::this_thread::yield();
     }

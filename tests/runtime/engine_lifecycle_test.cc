@@ -206,6 +206,7 @@ TEST_F(EngineLifecycleTest, AFailedStepSparesTasksOfOtherSnapshots) {
   const Submitted old_one = Submit(LongTask(6, 10, 1));
   runner_.WaitUntilHeld();
   runner_.Swap("generation-2");
+  engine_->Publish({.stable = runner_.snapshot()});
   const Submitted new_one = Submit(LongTask(6, 10, 2));
   runner_.FailStep(2);  // the snapshots take turns: step 2 is one of theirs, whichever
   runner_.Resume();
@@ -234,6 +235,7 @@ TEST_F(EngineLifecycleTest, TasksKeepTheSnapshotOfTheirSubmission) {
   const Submitted old_one = Submit(LongTask(9, 12));
   runner_.WaitUntilHeld();
   runner_.Swap("generation-2");
+  engine_->Publish({.stable = runner_.snapshot()});
   const auto new_snapshot = runner_.snapshot();
   const Submitted new_one = Submit(LongTask(9, 12));
   runner_.Resume();
@@ -252,6 +254,7 @@ TEST_F(EngineLifecycleTest, SnapshotsTakeTurns) {
   const Submitted old_one = Submit(LongTask(4, 20));
   runner_.WaitUntilHeld();
   runner_.Swap("generation-2");
+  engine_->Publish({.stable = runner_.snapshot()});
   const Submitted new_one = Submit(LongTask(4, 20));
   runner_.Resume();
   ASSERT_TRUE(old_one.sink->Wait().ok());

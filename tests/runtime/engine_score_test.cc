@@ -161,10 +161,15 @@ TEST_F(EngineScoreTest, RouteGivesEveryToken) {
   EXPECT_EQ(outcome.Wait()->routes.trace.rows, 19);
   EXPECT_EQ(outcome.Wait()->usage.computed_tokens, 19);
   // The only task so far: its own counts are the engine's.
-  const RouteCounts total = engine_->route_counts();
-  EXPECT_EQ(outcome.Wait()->routes.counts.tokens, total.tokens);
-  EXPECT_EQ(outcome.Wait()->routes.counts.entropy_rows, total.entropy_rows);
-  for (size_t i = 0; i < total.weight.size(); ++i) EXPECT_NEAR(outcome.Wait()->routes.counts.weight[i], total.weight[i], 1e-6);
+  const RouteSums total = engine_->route_sums();
+  const RouteCounts& own = outcome.Wait()->routes.counts;
+  EXPECT_EQ(own.entropy_rows, total.entropy_rows);
+  ASSERT_EQ(own.tokens.size(), total.rows.size() * total.experts.size());
+  for (size_t i = 0; i < own.tokens.size(); ++i) {
+    const RouteSums::Expert& expert = total.experts[i % total.experts.size()];
+    EXPECT_EQ(own.tokens[i], expert.tokens[i / total.experts.size()]);
+    EXPECT_NEAR(own.weight[i], expert.weight[i / total.experts.size()], 1e-6);
+  }
   for (size_t i = 0; i < total.base_mass.size(); ++i) EXPECT_NEAR(outcome.Wait()->routes.counts.base_mass[i], total.base_mass[i], 1e-6);
 }
 

@@ -37,18 +37,44 @@ TEST(RuntimeRouteFold, TracesOfAnotherShapeDoNotMix) {
   EXPECT_EQ(trace.rows, 1);
 }
 
-TEST(RuntimeRouteFold, TotalsAddUpAndRestartWithAnotherShape) {
+SnapshotInfo Experts(const std::vector<std::string>& names) {
+  SnapshotInfo info;
+  for (const std::string& name : names) info.experts.push_back({.name = name, .generation = "g", .is_zero = name == "zero"});
+  return info;
+}
+
+// A swap that replaces one expert and moves the others leaves everybody's sums where they were.
+TEST(RuntimeRouteFold, TotalsAddUpByNameAcrossSnapshots) {
   RouteTotals totals;
   EXPECT_TRUE(totals.Copy().rows.empty());
   const RouteCounts step{.tokens = {1, 2}, .weight = {0.5, 1}, .entropy_sum = {0.1}, .entropy_rows = {3}, .base_mass = {0.2}, .rows = {3}};
-  totals.Add(step);
-  totals.Add(step);
-  totals.Add(RouteCounts{});
-  EXPECT_EQ(totals.Copy().tokens, (std::vector<uint64_t>{2, 4}));
-  EXPECT_EQ(totals.Copy().rows, std::vector<uint64_t>{6});
-  const RouteCounts wider{.tokens = {1, 2, 3}, .weight = {0, 0, 0}, .entropy_sum = {0}, .entropy_rows = {0}, .base_mass = {0}, .rows = {6}};
-  totals.Add(wider);
-  EXPECT_EQ(totals.Copy().tokens, (std::vector<uint64_t>{1, 2, 3}));
+  totals.Add(step, Experts({"law", "zero"}));
+  totals.Add(step, Experts({"law", "zero"}));
+  totals.Add(RouteCounts{}, Experts({"law", "zero"}));
+  totals.Add({.tokens = {5, 6, 7}, .weight = {1, 2, 3}, .entropy_sum = {0}, .entropy_rows = {0}, .base_mass = {1}, .rows = {18}},
+             Experts({"medicine", "law", "zero"}));
+  const RouteSums sums = totals.Copy();
+  ASSERT_EQ(sums.experts.size(), 3u);
+  EXPECT_EQ(sums.experts[0].name, "law");
+  EXPECT_EQ(sums.experts[0].tokens, std::vector<uint64_t>{2 + 6});
+  EXPECT_EQ(sums.experts[0].weight, std::vector<double>{1 + 2});
+  EXPECT_EQ(sums.experts[1].tokens, std::vector<uint64_t>{4 + 7});
+  EXPECT_TRUE(sums.experts[1].is_zero);
+  EXPECT_EQ(sums.experts[2].name, "medicine");
+  EXPECT_EQ(sums.experts[2].tokens, std::vector<uint64_t>{5});
+  EXPECT_EQ(sums.rows, std::vector<uint64_t>{6 + 18});
+}
+
+TEST(RuntimeRouteFold, NamesAreBounded) {
+  RouteTotals totals;
+  for (size_t i = 0; i < RouteTotals::kMaxExperts + 100; ++i) {
+    totals.Add({.tokens = {1}, .weight = {1}, .entropy_sum = {0}, .entropy_rows = {0}, .base_mass = {0}, .rows = {1}},
+               Experts({"expert-" + std::to_string(i)}));
+  }
+  const RouteSums sums = totals.Copy();
+  ASSERT_EQ(sums.experts.size(), RouteTotals::kMaxExperts + 1);
+  EXPECT_EQ(sums.experts.back().name, "other");
+  EXPECT_EQ(sums.experts.back().tokens, std::vector<uint64_t>{100});
 }
 
 }  // namespace

@@ -10,7 +10,7 @@
 
 namespace switchyard::testing {
 
-StepDriver::StepDriver(ModelRunner& runner, uint32_t seed) : runner_(runner) {
+StepDriver::StepDriver(ModelRunner& runner, uint32_t seed) : runner_(runner), snapshot_(runner.snapshot()) {
   const KvGeometry kv = runner.kv();
   free_.resize(static_cast<size_t>(kv.num_blocks) * static_cast<size_t>(kv.block_tokens));
   std::iota(free_.begin(), free_.end(), 0);
@@ -29,7 +29,7 @@ std::vector<int32_t> StepDriver::TakeSlots(size_t count) {
 
 StepResult StepDriver::Run(const std::vector<TokenId>& tokens, std::vector<Segment> segments) {
   Step step;
-  step.snapshot = runner_.snapshot();
+  step.snapshot = snapshot_;
   step.tokens = tokens;
   for (Segment& segment : segments) segment.record_routes = true;
   step.segments = std::move(segments);
@@ -60,7 +60,7 @@ std::vector<TokenId> StepDriver::Greedy(const std::vector<TokenId>& prompt, size
   size_t seen = 0;
   while (answer.size() < count) {
     Step step;
-    step.snapshot = runner_.snapshot();
+    step.snapshot = snapshot_;
     step.tokens.assign(tokens.begin() + static_cast<int64_t>(seen), tokens.end());
     const auto rows = static_cast<int32_t>(step.tokens.size());
     step.segments = {{0, rows, std::span(slots).first(tokens.size()), &policy}};

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "engine/runtime/model_runner.h"
@@ -19,6 +20,8 @@ struct SequenceOutput {
 class StepDriver {
  public:
   explicit StepDriver(ModelRunner& runner, uint32_t seed = 1);
+  // What later steps run on; at first the runner's own snapshot.
+  void Use(std::shared_ptr<const Snapshot> snapshot) { snapshot_ = std::move(snapshot); }
 
   // Slots nobody has, in no order.
   std::vector<int32_t> TakeSlots(size_t count);
@@ -31,6 +34,7 @@ class StepDriver {
 
  private:
   ModelRunner& runner_;
+  std::shared_ptr<const Snapshot> snapshot_;
   std::vector<int32_t> free_;
 };
 

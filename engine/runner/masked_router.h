@@ -1,0 +1,54 @@
+// A router beside experts it was not trained with.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "engine/routing/router.h"
+
+namespace switchyard {
+
+// The logits of another router, each moved to where its expert stands in the snapshot; experts it does not know get -inf, logits of experts
+// that are not served are dropped. Softmax and selection then run over the served experts it knows. Immutable; used on the engine thread.
+class MaskedRouter final : public Router {
+ public:
+  // place [experts of `router`]: index among `experts` served ones, -1: not served. At least one is.
+  MaskedRouter(std::shared_ptr<const Router> router, const std::vector<int32_t>& place, int32_t experts)
+      : router_(std::move(router)), experts_(experts) {
+    rule_ = router_->rule();
+    for (size_t from = 0; from < place.size(); ++from) {
+      if (place[from] < 0) continue;
+      from_.push_back(static_cast<int64_t>(from));
+      to_.push_back(place[from]);
+    }
+    // A row's slots are counted by the snapshot's experts.
+    rule_.top_k = std::min<int32_t>(rule_.top_k, static_cast<int32_t>(to_.size()));
+  }
+
+  at::Tensor Logits(int32_t layer, const at::Tensor& x) const override {
+    const at::Tensor known = router_->Logits(layer, x);
+    const int64_t rows = known.size(0), width = known.size(1);
+    at::Tensor all = at::full({rows, experts_}, -std::numeric_limits<float>::infinity(), at::kFloat);
+    const float* from = known.const_data_ptr<float>();
+    float* to = all.mutable_data_ptr<float>();
+    for (int64_t row = 0; row < rows; ++row, from += width, to += experts_) {
+      for (size_t i = 0; i < to_.size(); ++i) to[to_[i]] = from[from_[i]];
+    }
+    return all;
+  }
+  int32_t num_experts() const override { return experts_; }
+  int32_t num_layers() const override { return router_->num_layers(); }
+  int64_t bytes() const override { return router_->bytes(); }
+
+ private:
+  const std::shared_ptr<const Router> router_;
+  const int32_t experts_;
+  std::vector<int64_t> from_, to_;  // logit from_[i] goes to to_[i]
+};
+
+}  // namespace switchyard

@@ -1,0 +1,217 @@
+// Parts loaded beside a running engine, and the snapshots put together from them.
+#include "engine/runtime/snapshot_builder.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+
+#include "tests/runner/tiny_fixture.h"
+#include "tests/testing/step_driver.h"
+
+namespace switchyard::testing {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+const std::vector<TokenId> kPrompt = {5, 9, 33, 12, 60, 7, 7, 21, 40, 3};
+
+class SnapshotBuilderTest : public TinyFixture {
+ protected:
+  void SetUp() override {
+    TinyFixture::SetUp();
+    ASSERT_TRUE(WriteTinyExpert(Path("medicine"), spec_, 4, 31).ok());
+    ASSERT_TRUE(WriteTinyExpert(Path("law2"), spec_, 3, 32).ok());
+    loaded_ = Load(RoutedOptions(2));
+    driver_ = std::make_unique<StepDriver>(*loaded_.runner);
+  }
+
+  std::shared_ptr<const ExpertPart> Expert(const std::string& directory) {
+    auto part = loaded_.builder->LoadExpert(directory);
+    EXPECT_TRUE(part.ok()) << part.status();
+    return part.ok() ? *part : nullptr;
+  }
+  std::shared_ptr<const Snapshot> Build(const SnapshotPlan& plan) {
+    auto snapshot = loaded_.builder->Build(plan);
+    EXPECT_TRUE(snapshot.ok()) << snapshot.status();
+    return snapshot.ok() ? *snapshot : nullptr;
+  }
+  SequenceOutput Run(std::shared_ptr<const Snapshot> snapshot, const RoutingPolicy& policy) {
+    driver_->Use(std::move(snapshot));
+    return driver_->Sequence(kPrompt, policy);
+  }
+  static RoutingPolicy Forced(ExpertIndex expert) {
+    RoutingPolicy policy;
+    policy.mode = RoutingPolicy::Mode::kForced;
+    policy.forced = expert;
+    return policy;
+  }
+  // The names of a trace's experts, slot by slot, "-" for an unused one.
+  static std::vector<std::string> Names(const RouteTrace& trace, const SnapshotInfo& info) {
+    std::vector<std::string> names;
+    for (const ExpertIndex expert : trace.experts) names.push_back(expert == kNoExpert ? "-" : info.experts[expert].name);
+    return names;
+  }
+  // On `masked` the router decides as the original does when `policy` forbids it the same experts: same logits, bit by bit.
+  void ExpectLikeMasking(const std::shared_ptr<const Snapshot>& masked, const std::vector<std::string>& forbidden) {
+    const std::shared_ptr<const Snapshot> original = loaded_.runner->snapshot();
+    RoutingPolicy policy;
+    for (const SnapshotInfo::Expert& expert : original->info().experts) {
+      policy.masked.push_back(std::find(forbidden.begin(), forbidden.end(), expert.name) != forbidden.end());
+    }
+    const SequenceOutput want = Run(original, policy), got = Run(masked, {});
+    EXPECT_EQ(got.logits, want.logits);
+    EXPECT_EQ(got.routes.weights, want.routes.weights);
+    EXPECT_EQ(got.routes.entropy, want.routes.entropy);
+    EXPECT_EQ(Names(got.routes, masked->info()), Names(want.routes, original->info()));
+  }
+
+  LoadedRunner loaded_;
+  std::unique_ptr<StepDriver> driver_;
+};
+
+TEST_F(SnapshotBuilderTest, TheSameParts) {
+  const auto again = Build(loaded_.plan);
+  EXPECT_EQ(again->info().generation, loaded_.runner->snapshot()->info().generation);
+  EXPECT_EQ(Run(again, {}).logits, Run(loaded_.runner->snapshot(), {}).logits);
+}
+
+TEST_F(SnapshotBuilderTest, AnExpertAddedUnderARunningRouterIsReachableByNameOnly) {
+  SnapshotPlan plan = loaded_.plan;
+  plan.experts.insert(plan.experts.begin(), {"medicine", Expert(Path("medicine"))});
+  EXPECT_THAT(std::string(Message(loaded_.builder->Build(plan).status())),
+              AllOf(HasSubstr("router tiny is bound to [law "), HasSubstr("served are [medicine ")));
+  EXPECT_EQ(loaded_.builder->Build(plan).status().code(), absl::StatusCode::kFailedPrecondition);
+  plan.allow_masking = true;
+  const auto snapshot = Build(plan);
+  // The router's experts keep their order and come first.
+  ASSERT_EQ(snapshot->info().experts.size(), 4u);
+  EXPECT_EQ(snapshot->info().experts[0].name, "law");
+  EXPECT_EQ(snapshot->info().experts[3].name, "medicine");
+  EXPECT_NE(snapshot->info().generation, loaded_.runner->snapshot()->info().generation);
+  ExpectLikeMasking(snapshot, {});
+  // By name it is that expert: alone in a snapshot without router it says the same.
+  const auto alone = Build({.experts = {{"medicine", plan.experts[0].part}}});
+  EXPECT_EQ(Run(snapshot, Forced(3)).logits, Run(alone, Forced(0)).logits);
+  EXPECT_NE(Run(snapshot, Forced(3)).logits, Run(snapshot, Forced(0)).logits);
+}
+
+TEST_F(SnapshotBuilderTest, AnExpertReplacedIsMaskedUntilARouterNamesIt) {
+  SnapshotPlan plan = loaded_.plan;
+  plan.allow_masking = true;
+  plan.experts[0].part = Expert(Path("law2"));
+  const auto snapshot = Build(plan);
+  ASSERT_EQ(snapshot->info().experts.size(), 3u);
+  EXPECT_EQ(snapshot->info().experts.back().name, "law");
+  ExpectLikeMasking(snapshot, {"law"});
+}
+
+TEST_F(SnapshotBuilderTest, AnExpertRemovedIsMasked) {
+  SnapshotPlan plan = loaded_.plan;
+  plan.allow_masking = true;
+  plan.experts.erase(plan.experts.begin() + 2);
+  ExpectLikeMasking(Build(plan), {"code"});
+}
+
+// Names and hashes say which expert is which; the router's indices stay its own.
+TEST_F(SnapshotBuilderTest, AnotherOrderIsRefusedOrPutRight) {
+  SnapshotPlan plan = loaded_.plan;
+  std::swap(plan.experts[0], plan.experts[2]);
+  EXPECT_EQ(loaded_.builder->Build(plan).status().code(), absl::StatusCode::kFailedPrecondition);
+  plan.allow_masking = true;
+  const auto snapshot = Build(plan);
+  EXPECT_EQ(snapshot->info().generation, loaded_.runner->snapshot()->info().generation);
+  ExpectLikeMasking(snapshot, {});
+}
+
+TEST_F(SnapshotBuilderTest, ARouterThatKnowsNobodyIsRefused) {
+  SnapshotPlan plan{.experts = {{"medicine", Expert(Path("medicine"))}}, .router = loaded_.plan.router, .allow_masking = true};
+  const Status status = loaded_.builder->Build(plan).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(Message(status)), HasSubstr("knows none of the experts"));
+}
+
+TEST_F(SnapshotBuilderTest, PlansThatMakeNoSense) {
+  const auto code = [&](const SnapshotPlan& plan) { return loaded_.builder->Build(plan).status().code(); };
+  const auto part = Expert(Path("law"));
+  EXPECT_EQ(code({.experts = {{"a", part}, {"a", part}}}), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code({.experts = {{"", part}}}), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code({.experts = {{"a", nullptr}}}), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code({.experts = {{"a", Expert("")}, {"b", Expert("")}}}), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(SnapshotBuilderTest, InspectingAgreesWithLoading) {
+  const auto inspected = loaded_.builder->InspectExpert(Path("medicine"));
+  ASSERT_TRUE(inspected.ok()) << inspected.status();
+  const auto part = Expert(Path("medicine"));
+  EXPECT_EQ(inspected->generation, part->info().generation);
+  EXPECT_EQ(inspected->max_rank, 4);
+  EXPECT_GT(inspected->bytes, 0);
+  EXPECT_GE(part->info().bytes, inspected->bytes);  // and padding
+  const auto router = loaded_.builder->InspectRouter(Path("router2"));
+  ASSERT_TRUE(router.ok()) << router.status();
+  EXPECT_EQ(router->generation, loaded_.runner->snapshot()->info().router_generation);
+  EXPECT_EQ(router->experts.size(), 3u);
+  EXPECT_EQ(loaded_.builder->InspectExpert(Path("nowhere")).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(loaded_.builder->LoadRouter(Path("nowhere")).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(SnapshotBuilderTest, ARouterOfAnotherBaseIsRefusedNamingBoth) {
+  TinyModelSpec other = spec_;
+  other.seed = 77;
+  ASSERT_TRUE(WriteTinyBase(Path("other"), other).ok());
+  TinyRouterSpec router;
+  router.experts = {{"law", Path("law")}, {"zero", ""}};
+  ASSERT_TRUE(WriteTinyRouter(Path("foreign"), other, Path("other"), router).ok());
+  for (const Status& status : {loaded_.builder->LoadRouter(Path("foreign")).status(), loaded_.builder->InspectRouter(Path("foreign")).status()}) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_THAT(std::string(Message(status)), HasSubstr(loaded_.builder->base_generation()));
+  }
+}
+
+// What a swap gives back is counted when the last owner lets go, not before.
+TEST_F(SnapshotBuilderTest, FreedWithItsLastOwner) {
+  RetireQueue& retired = loaded_.builder->retired();
+  const int64_t before = retired.freed_bytes();
+  auto part = Expert(Path("medicine"));
+  const int64_t bytes = part->info().bytes;
+  auto snapshot = Build({.experts = {{"medicine", part}}});
+  part.reset();
+  retired.Flush();
+  EXPECT_EQ(retired.freed_bytes(), before);
+  snapshot.reset();
+  retired.Flush();
+  EXPECT_EQ(retired.freed_bytes(), before + bytes);
+}
+
+// Loads beside steps: answers keep their bits.
+TEST_F(SnapshotBuilderTest, LoadingDoesNotDisturbSteps) {
+  const SequenceOutput want = Run(loaded_.runner->snapshot(), {});
+  std::atomic<bool> done = false;
+  std::atomic<int> loads = 0;
+  std::thread loader([&] {
+    while (!done) {
+      SnapshotPlan plan = loaded_.plan;
+      plan.experts.push_back({"medicine", *loaded_.builder->LoadExpert(Path("medicine"))});
+      plan.router = *loaded_.builder->LoadRouter(Path("router2"));
+      plan.allow_masking = true;
+      if (loaded_.builder->Build(plan).ok()) ++loads;
+    }
+  });
+  int runs = 0;
+  StepDriver driver(*loaded_.runner, 3);
+  const std::vector<int32_t> slots = driver.TakeSlots(kPrompt.size());
+  const RoutingPolicy learned;
+  while (loads < 5 || runs < 50) {
+    const StepResult result = driver.Run(kPrompt, {{0, static_cast<int32_t>(kPrompt.size()), slots, &learned}});
+    ASSERT_EQ(result.logits, want.logits);
+    ++runs;
+  }
+  done = true;
+  loader.join();
+}
+
+}  // namespace
+}  // namespace switchyard::testing
