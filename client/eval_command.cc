@@ -45,7 +45,7 @@ CLI::App* EvalCommand::AddTo(CLI::App& app) {
   };
   text("--headline", &headline_, "The judge of the first table (default: sum, where it is chosen)", "NAME");
   text("--compare", &compare_, "Paired difference of two rows on the same questions", "A,B");
-  text("--format", &format_, "auto, medmcqa, casehold, mathqa, mmlu or jsonl", "NAME");
+  text("--format", &format_, "auto, medmcqa, casehold, mathqa, mmlu, freecodecamp or jsonl", "NAME");
   text("--template", &template_file_, "Prompts of your own (docs/client.md)", "FILE");
   text("--state", &state_file_, "Keep the answers here, and go on from them", "FILE.jsonl");
   text("--json", &json_file_, "Write every number here", "FILE");

@@ -69,7 +69,7 @@ void ScoreCommand::AddSingle(CLI::App& app) {
 void ScoreCommand::AddMcq(CLI::App& app) {
   const std::string group = "Multiple-choice files";
   mcq_options_ = {app.add_option("--mcq", mcq_, "Files in their original format, or directories of them")->type_name("FILE")->group(group),
-                  app.add_option("--format", format_, "auto, medmcqa, casehold, mathqa, mmlu or jsonl")
+                  app.add_option("--format", format_, "auto, medmcqa, casehold, mathqa, mmlu, freecodecamp or jsonl")
                       ->type_name("NAME")
                       ->capture_default_str()
                       ->group(group),

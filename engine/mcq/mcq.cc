@@ -15,14 +15,16 @@ struct FormatName {
   std::string_view name;
 };
 constexpr FormatName kNames[] = {{McqFormat::kAuto, "auto"},     {McqFormat::kMedMcqa, "medmcqa"}, {McqFormat::kCaseHold, "casehold"},
-                                 {McqFormat::kMathQa, "mathqa"}, {McqFormat::kMmlu, "mmlu"},       {McqFormat::kJsonl, "jsonl"}};
+                                 {McqFormat::kMathQa, "mathqa"}, {McqFormat::kMmlu, "mmlu"},       {McqFormat::kJsonl, "jsonl"},
+                                 {McqFormat::kFreeCodeCamp, "freecodecamp"}};
 
-constexpr std::string_view kNameOne = "name one of medmcqa, casehold, mathqa, mmlu and jsonl";
+constexpr std::string_view kNameOne = "name one of medmcqa, casehold, mathqa, mmlu, freecodecamp and jsonl";
 
 // By the keys of the first record that is a JSON object.
 McqFormat FormatOfRecord(const nlohmann::json& record) {
   if (record.contains("opa") && record.contains("opb")) return McqFormat::kMedMcqa;
   if (record.contains("endings") || (record.contains("input_text") && record.contains("choices"))) return McqFormat::kCaseHold;
+  if (record.contains("Question") && record.contains("Distractor1")) return McqFormat::kFreeCodeCamp;
   if (record.contains("question") && record.contains("options")) return McqFormat::kJsonl;
   return McqFormat::kAuto;
 }
@@ -57,7 +59,7 @@ StatusOr<McqFormat> ParseMcqFormat(std::string_view name) {
   for (const FormatName& entry : kNames) {
     if (entry.name == name) return entry.format;
   }
-  return InvalidArgument("format: expected auto, medmcqa, casehold, mathqa, mmlu or jsonl, found \"%s\"", name);
+  return InvalidArgument("format: expected auto, medmcqa, casehold, mathqa, mmlu, freecodecamp or jsonl, found \"%s\"", name);
 }
 
 Status CheckQuestion(McqQuestion* question) {
@@ -112,6 +114,9 @@ StatusOr<McqSet> ParseMcq(std::string_view text, McqFormat format, const std::st
       break;
     case McqFormat::kMmlu:
       status = ParseMmlu(text, file, &set);
+      break;
+    case McqFormat::kFreeCodeCamp:
+      status = ParseFreeCodeCamp(text, file, &set);
       break;
     case McqFormat::kJsonl:
       status = ParseOwnJsonl(text, file, &set);

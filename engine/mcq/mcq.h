@@ -6,6 +6,7 @@
 //   casehold  JSON lines of LexGLUE: {context, endings, label}, or the templated form {input_text, choices, answer}.
 //   mathqa    One JSON array: Problem, options (both "a ) 1 , b ) 2" and "['a ) 1', 'b ) 2']"), correct (a letter).
 //   mmlu      CSV (RFC 4180): question, A, B, C, D, answer. With or without a heading line; the answer as A..D, or as 0..3.
+//   freecodecamp  JSON lines: Question, Answer, Distractor1, Distractor2, ... The right option's place is drawn from the question's text.
 //   jsonl     Our own JSON lines: {"id", "question", "options": [...] or {"A": ...}, "answer": index from 0 or letter, "context",
 //             "explanation"}.
 //
@@ -38,7 +39,7 @@ struct BadRecord {
   std::string reason;
 };
 
-enum class McqFormat { kAuto, kMedMcqa, kCaseHold, kMathQa, kMmlu, kJsonl };
+enum class McqFormat { kAuto, kMedMcqa, kCaseHold, kMathQa, kMmlu, kFreeCodeCamp, kJsonl };
 
 struct McqSet {
   McqFormat format = McqFormat::kAuto;
@@ -50,7 +51,7 @@ inline constexpr size_t kMaxMcqOptions = 26;
 inline constexpr size_t kMaxMcqFileBytes = size_t{512} << 20;
 
 std::string_view McqFormatName(McqFormat format);
-// auto, medmcqa, casehold, mathqa, mmlu, jsonl; INVALID_ARGUMENT for anything else.
+// auto, medmcqa, casehold, mathqa, mmlu, freecodecamp, jsonl; INVALID_ARGUMENT for anything else.
 StatusOr<McqFormat> ParseMcqFormat(std::string_view name);
 
 // INVALID_ARGUMENT when the format cannot be told, or the text as a whole is not in it. `file` is for messages and ids.
@@ -66,6 +67,7 @@ StatusOr<McqSet> ReadMcqFiles(const std::vector<std::string>& paths, McqFormat f
 Status ParseMedMcqa(std::string_view text, const std::string& file, McqSet* set);
 Status ParseCaseHold(std::string_view text, const std::string& file, McqSet* set);
 Status ParseMathQa(std::string_view text, const std::string& file, McqSet* set);
+Status ParseFreeCodeCamp(std::string_view text, const std::string& file, McqSet* set);
 Status ParseMmlu(std::string_view text, const std::string& file, McqSet* set);
 Status ParseOwnJsonl(std::string_view text, const std::string& file, McqSet* set);
 

@@ -49,6 +49,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     case '4':
       format = McqFormat::kMmlu;
       break;
+    case '6':
+      format = McqFormat::kFreeCodeCamp;
+      break;
     case '5':
       format = McqFormat::kJsonl;
       break;

@@ -277,8 +277,43 @@ INSTANTIATE_TEST_SUITE_P(All, SharedFiles,
                                            SharedCase{"mathqa/test.json", McqFormat::kMathQa, 1000, 5},
                                            SharedCase{"mathqa/train.json", McqFormat::kMathQa, 3000, 5},
                                            SharedCase{"mmlu/test", McqFormat::kMmlu, 1026, 4},
+                                           SharedCase{"freecodecamp-quiz/derived-jsonl/test.jsonl", McqFormat::kFreeCodeCamp, 400, 4},
                                            SharedCase{"mmlu/dev", McqFormat::kMmlu, 285, 4},
                                            SharedCase{"mmlu/test_code", McqFormat::kMmlu, 340, 4}));
+
+TEST(FreeCodeCamp, PutsTheAnswerAmongItsDistractors) {
+  std::string text;
+  for (int i = 0; i < 400; ++i) {
+    text += R"({"Question":"Question )" + std::to_string(i) + R"(?","Answer":"right","Distractor1":"x","Distractor2":"y","Distractor3":"z","Explanation":"because"})";
+    text += "\n";
+  }
+  const McqSet set = Parse(text);
+  EXPECT_EQ(set.format, McqFormat::kFreeCodeCamp);
+  ASSERT_EQ(set.questions.size(), 400u);
+  std::vector<int> counts(4);
+  for (const McqQuestion& question : set.questions) {
+    ASSERT_EQ(question.options.size(), 4u);
+    EXPECT_EQ(question.options[question.answer], "right");
+    ++counts[question.answer];
+  }
+  // No place is favoured; 26 is three standard deviations.
+  for (const int count : counts) EXPECT_NEAR(count, 100, 26);
+  EXPECT_EQ(set.questions[0].explanation, "because");
+  EXPECT_EQ(Parse(text).questions[7].answer, set.questions[7].answer);
+}
+
+TEST(FreeCodeCamp, NamesWhatIsMissing) {
+  const McqSet set = Parse(R"({"Question":"Two?","Answer":"yes","Distractor1":"no"})"
+                           "\n"
+                           R"({"Question":"None?","Answer":"yes"})"
+                           "\n"
+                           R"({"Question":"Number?","Answer":3,"Distractor1":"no"})");
+  ASSERT_EQ(set.questions.size(), 1u);
+  EXPECT_EQ(set.questions[0].options.size(), 2u);
+  ASSERT_EQ(set.bad.size(), 2u);
+  EXPECT_THAT(set.bad[0].reason, HasSubstr("Distractor1"));
+  EXPECT_THAT(set.bad[1].reason, HasSubstr("Answer"));
+}
 
 TEST(SharedAnswers, MedMcqaBalanceIsTheOneItsSourceStates) {
   const std::string shared = SharedDirectory();

@@ -54,12 +54,12 @@ void CommonFlags::AddTo(CLI::App& app, double default_rate) {
   app.add_option("--out", out, "artifact directory; must not exist")->required();
   app.add_option("--dtype", dtype, "auto, bf16 or f32: of the products; parameters and sums are f32")->capture_default_str();
   app.add_option("--threads", threads, "0: the number of cores")->capture_default_str();
-  app.add_option("--data", data, "[DOMAIN=]PATH: questions (MedMCQA, CaseHOLD, MathQA, MMLU, JSONL) or {prompt, answer} lines; a file or a directory")
+  app.add_option("--data", data, "[DOMAIN=]PATH: questions (MedMCQA, CaseHOLD, MathQA, MMLU, freeCodeCamp, JSONL) or {prompt, answer} lines; a file or a directory")
       ->required()
       ->group("Data");
   app.add_option("--validation", validation, "[DOMAIN=]PATH; without it a share of the training prompts is held out")->group("Data");
   app.add_option("--validation-share", validation_share, "held out when there is no --validation; 0: none")->capture_default_str()->group("Data");
-  app.add_option("--format", format, "auto, medmcqa, casehold, mathqa, mmlu, jsonl or pairs")->capture_default_str()->group("Data");
+  app.add_option("--format", format, "auto, medmcqa, casehold, mathqa, mmlu, freecodecamp, jsonl or pairs")->capture_default_str()->group("Data");
   app.add_option("--target", target, "text: the right option's text after a prompt without options; letter; both; dense2moe")->capture_default_str()->group("Data");
   app.add_option("--template", template_file, "prompt template, as of 'switchyard score'")->group("Data");
   app.add_flag("--append-eos", append_eos, "end questions' answers with the model's end token")->group("Data");

@@ -59,7 +59,7 @@ void AddQuestions(McqSet questions, RecordSet* set) {
 StatusOr<McqFormat> QuestionFormat(const std::string& name) {
   StatusOr<McqFormat> format = ParseMcqFormat(name);
   if (format.ok()) return format;
-  return InvalidArgument("format: expected auto, pairs, medmcqa, casehold, mathqa, mmlu or jsonl, found \"%s\"", name);
+  return InvalidArgument("format: expected auto, pairs, medmcqa, casehold, mathqa, mmlu, freecodecamp or jsonl, found \"%s\"", name);
 }
 
 Status ReadFile(const std::string& file, const std::string& format_name, RecordSet* set) {
