@@ -48,6 +48,9 @@ ParsedCommandLine ParseCommandLine(int argc, char** argv) {
                     ->check(CLI::Range(1, 1 << 20));
   auto* drain =
       app.add_option("--drain-seconds", flags.drain_seconds, "time for accepted work after SIGTERM [30]")->check(CLI::Range(0.0, 86400.0));
+  auto* tls_certificate = app.add_option("--tls-certificate", flags.tls.certificate, "PEM certificate chain: gRPC speaks TLS");
+  auto* tls_key = app.add_option("--tls-key", flags.tls.key, "PEM private key of the certificate");
+  auto* tls_client_ca = app.add_option("--tls-client-ca", flags.tls.client_ca, "PEM roots of clients: mutual TLS");
   app.add_flag("--print-config", print_config, "print the effective configuration and exit");
   try {
     app.parse(argc, argv);
@@ -75,6 +78,9 @@ ParsedCommandLine ParseCommandLine(int argc, char** argv) {
   if (*kv) o.runner.kv_bytes = kv_mib << 20;
   if (*queue) o.engine.max_queued_tasks = flags.engine.max_queued_tasks;
   if (*drain) o.drain_seconds = flags.drain_seconds;
+  if (*tls_certificate) o.tls.certificate = flags.tls.certificate;
+  if (*tls_key) o.tls.key = flags.tls.key;
+  if (*tls_client_ca) o.tls.client_ca = flags.tls.client_ca;
   if (*expert || *zero_flag) {
     o.runner.experts.clear();
     for (const std::string& text : experts) {

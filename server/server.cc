@@ -9,6 +9,7 @@
 #include <thread>
 #include <utility>
 
+#include "server/credentials.h"
 #include "server/inference_service.h"
 #include "server/log.h"
 
@@ -29,11 +30,12 @@ void SetServing(grpc::Server& server, bool serving) {
   server.GetHealthCheckService()->SetServingStatus(kServiceName, serving);
 }
 
-std::unique_ptr<grpc::Server> BuildGrpc(const ServerOptions& options, grpc::Service* service, int* port) {
+std::unique_ptr<grpc::Server> BuildGrpc(const ServerOptions& options, const std::shared_ptr<grpc::ServerCredentials>& credentials,
+                                        grpc::Service* service, int* port) {
   grpc::EnableDefaultHealthCheckService(true);
   if (options.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
-  builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), port);
+  builder.AddListeningPort(options.listen, credentials, port);
   builder.SetMaxReceiveMessageSize(options.max_message_mib << 20);
   builder.SetMaxSendMessageSize(options.max_message_mib << 20);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a second server on the port is an error, not a silent share of the traffic
@@ -81,7 +83,8 @@ StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, Se
     impl->collectable = std::make_shared<MetricsCollectable>(*impl->model.engine, impl->requests, resident);
     impl->exposer->RegisterCollectable(impl->collectable);
   }
-  impl->grpc = BuildGrpc(options, impl->service.get(), &impl->grpc_port);
+  ASSIGN_OR_RETURN(const auto credentials, MakeServerCredentials(options.tls));
+  impl->grpc = BuildGrpc(options, credentials, impl->service.get(), &impl->grpc_port);
   if (impl->grpc == nullptr || impl->grpc_port == 0)
     return Unavailable("gRPC: cannot listen on %s (is another server there?)", options.listen);
   SetServing(*impl->grpc, true);

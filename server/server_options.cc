@@ -104,6 +104,10 @@ std::vector<Key> Keys(ServerOptions* o) {
           Whole("max_score_text_mib", &o->limits.max_score_text_bytes, 1, 1 << 20, 1 << 20),
           Whole("max_stream_in_flight", &o->limits.max_stream_in_flight, 1, 65536),
           Flag("reflection", &o->reflection),
+          Text("tls_certificate", &o->tls.certificate),
+          Text("tls_key", &o->tls.key),
+          Text("tls_client_ca", &o->tls.client_ca),
+          Whole("reload_seconds", &o->tls.reload_seconds, 1, 3600),
           Seconds("drain_seconds", &o->drain_seconds),
           Seconds("drain_delay_seconds", &o->drain_delay_seconds)};
 }
@@ -155,6 +159,7 @@ Status ValidateOptions(const ServerOptions& options) {
       return InvalidArgument("%s: expected HOST:PORT, found \"%s\"", what, value);
     }
   }
+  RETURN_IF_ERROR(ValidateTls(options.tls));
   for (const auto& [what, value, known] :
        {std::tuple{"dtype", options.runner.dtype, std::set<std::string>{"auto", "bf16", "f32"}},
         std::tuple{"backend", options.runner.backend, std::set<std::string>{"auto", "fast", "reference"}}}) {
