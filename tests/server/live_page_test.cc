@@ -140,10 +140,25 @@ TEST_F(BrowserTest, TheFiguresAreShownAndThePolicyIsKept) {
   EXPECT_THAT(dom, HasSubstr(">serving</span>"));
   EXPECT_THAT(dom, HasSubstr("expert-0"));
   EXPECT_THAT(dom, HasSubstr("title=\"layer 2, zero: "));
+  EXPECT_THAT(dom, Not(HasSubstr("nothing routed")));
+  EXPECT_THAT(dom, HasSubstr("mean entropy "));
   EXPECT_THAT(dom, HasSubstr(info().generation.substr(0, 12)));
   EXPECT_THAT(dom, HasSubstr(">Generate</td>"));
   EXPECT_THAT(dom, Not(HasSubstr("Refused to ")));
   EXPECT_THAT(dom, Not(HasSubstr("Uncaught")));
+}
+
+TEST_F(BrowserTest, AServerWithTokensIsAskedForOne) {
+  const std::filesystem::path tokens = directory_ / "tokens.json";
+  std::ofstream(tokens) << R"({"tokens": []})";
+  ServerOptions options = TestOptions();
+  options.metrics = "127.0.0.1:0";
+  options.gate.tokens = tokens.string();
+  Start(options);
+  const std::string dom = Browse("--dump-dom");
+  EXPECT_THAT(dom, HasSubstr(">token needed</span>"));
+  EXPECT_THAT(dom, HasSubstr("<section id=\"login\">"));
+  EXPECT_THAT(dom, Not(HasSubstr(info().generation)));
 }
 
 // SWITCHYARD_SCREENSHOTS names a folder that keeps the pictures, for looking at them.
@@ -157,7 +172,8 @@ TEST_F(BrowserTest, ScreenshotsOfADeskAndAPhone) {
   ASSERT_TRUE(Score(ScoreOfText("the op", {" a", " the"}), &response).ok());
   const char* keep = std::getenv("SWITCHYARD_SCREENSHOTS");
   const std::filesystem::path folder = keep != nullptr ? keep : directory_;
-  for (const auto& [name, size] : {std::pair{"desk", "1280,1500"}, std::pair{"phone", "390,2400"}}) {
+  for (const auto& [name, size] :
+       {std::pair{"desk", "1280,1500"}, std::pair{"phone", "390,2400"}, std::pair{"dark", "1280,1500 --force-dark-mode"}}) {
     const std::filesystem::path file = folder / (std::string("live_page_") + name + ".png");
     const std::string said = Browse("--window-size=" + std::string(size) + " --screenshot=" + file.string());
     std::error_code error;
