@@ -1,5 +1,6 @@
 #include "server/status_json.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 #include <vector>
@@ -17,10 +18,14 @@ struct Generation {
   std::string Key() const { return kind + "/" + name + "/" + generation; }
 };
 
-std::vector<Generation> GenerationsOf(const SnapshotInfo& info) {
+std::vector<Generation> GenerationsOf(const ServingSet& serving) {
+  const SnapshotInfo& info = serving.stable->info();
   std::vector<Generation> all = {{"snapshot", "", info.generation}, {"base", info.base_name, info.base_generation}};
   if (!info.router_generation.empty()) all.push_back({"router", info.router_name, info.router_generation});
   for (const SnapshotInfo::Expert& expert : info.experts) all.push_back({"expert", expert.name, expert.generation, expert.is_zero});
+  for (const auto& [kind, snapshot] : {std::pair{"canary", serving.canary}, std::pair{"shadow", serving.shadow}}) {
+    if (snapshot != nullptr) all.push_back({kind, snapshot->info().router_name, snapshot->info().generation});
+  }
   return all;
 }
 
@@ -45,16 +50,33 @@ Json RequestsJson(const RequestMetrics& requests) {
   return list;
 }
 
-Json LayersJson(const RouteCounts& c, size_t experts) {
+// The experts served, in their order, then those that were swapped out and still have sums.
+std::vector<SnapshotInfo::Expert> ColumnsOf(const SnapshotInfo& info, const RouteSums& sums) {
+  std::vector<SnapshotInfo::Expert> columns = info.experts;
+  for (const RouteSums::Expert& expert : sums.experts) {
+    if (std::any_of(info.experts.begin(), info.experts.end(), [&](const auto& served) { return served.name == expert.name; })) continue;
+    columns.push_back({});
+    columns.back().name = expert.name;
+    columns.back().is_zero = expert.is_zero;
+  }
+  return columns;
+}
+
+Json LayersJson(const RouteSums& sums, const std::vector<SnapshotInfo::Expert>& columns) {
   Json layers = Json::array();
-  for (size_t l = 0; l < c.rows.size(); ++l) {
-    const size_t at = l * experts;
-    layers.push_back({{"rows", c.rows[l]},
-                      {"tokens", std::vector<uint64_t>(c.tokens.begin() + at, c.tokens.begin() + at + experts)},
-                      {"weight", std::vector<double>(c.weight.begin() + at, c.weight.begin() + at + experts)},
-                      {"base_mass", c.base_mass[l]},
-                      {"entropy", c.entropy_sum[l]},
-                      {"entropy_rows", c.entropy_rows[l]}});
+  for (size_t l = 0; l < sums.rows.size(); ++l) {
+    Json tokens = Json::array(), weight = Json::array();
+    for (const SnapshotInfo::Expert& column : columns) {
+      const auto found = std::find_if(sums.experts.begin(), sums.experts.end(), [&](const auto& e) { return e.name == column.name; });
+      tokens.push_back(found != sums.experts.end() ? found->tokens[l] : 0);
+      weight.push_back(found != sums.experts.end() ? found->weight[l] : 0.0);
+    }
+    layers.push_back({{"rows", sums.rows[l]},
+                      {"tokens", std::move(tokens)},
+                      {"weight", std::move(weight)},
+                      {"base_mass", sums.base_mass[l]},
+                      {"entropy", sums.entropy_sum[l]},
+                      {"entropy_rows", sums.entropy_rows[l]}});
   }
   return layers;
 }
@@ -72,10 +94,10 @@ double StatusJson::AgeOf(const std::string& key) {
 }
 
 void StatusJson::Observe() {
-  const auto snapshot = engine_.snapshot();
+  const auto serving = engine_.serving();
   std::map<std::string, steady_clock::time_point> served;
   std::lock_guard lock(mutex_);
-  for (const Generation& g : GenerationsOf(snapshot->info())) {
+  for (const Generation& g : GenerationsOf(*serving)) {
     AgeOf(g.Key());
     served[g.Key()] = first_seen_[g.Key()];
   }
@@ -83,21 +105,20 @@ void StatusJson::Observe() {
 }
 
 std::string StatusJson::Text() {
-  const auto snapshot = engine_.snapshot();
-  const SnapshotInfo& info = snapshot->info();
-  const RouteCounts counts = engine_.route_counts();
+  const auto serving = engine_.serving();
+  const SnapshotInfo& info = serving->stable->info();
+  const RouteSums sums = engine_.route_sums();
+  const std::vector<SnapshotInfo::Expert> columns = ColumnsOf(info, sums);
   Json generations = Json::array(), experts = Json::array();
   {
     std::lock_guard lock(mutex_);
-    for (const Generation& g : GenerationsOf(info))
+    for (const Generation& g : GenerationsOf(*serving))
       generations.push_back(
           {{"kind", g.kind}, {"name", g.name}, {"generation", g.generation}, {"is_zero", g.is_zero}, {"age_seconds", AgeOf(g.Key())}});
   }
-  for (const SnapshotInfo::Expert& expert : info.experts) experts.push_back({{"name", expert.name}, {"is_zero", expert.is_zero}});
+  for (const SnapshotInfo::Expert& expert : columns) experts.push_back({{"name", expert.name}, {"is_zero", expert.is_zero}});
   const auto seconds = [](auto time) { return std::chrono::duration<double>(time.time_since_epoch()).count(); };
   const LatencyHistogram::View first = requests_.first_token().view();
-  // Counts of another list of experts (a swap between the two readings above) are left out, not mislabelled.
-  const bool consistent = counts.tokens.size() == counts.rows.size() * info.experts.size();
   const Json status = {{"time", seconds(std::chrono::system_clock::now())},
                        {"start_time", seconds(start_)},
                        {"version", kServerVersion},
@@ -114,7 +135,7 @@ std::string StatusJson::Text() {
                        {"requests", RequestsJson(requests_)},
                        {"first_token", {{"count", first.count}, {"seconds", first.sum}}},
                        {"experts", std::move(experts)},
-                       {"layers", consistent ? LayersJson(counts, info.experts.size()) : Json::array()}};
+                       {"layers", LayersJson(sums, columns)}};
   return status.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 

@@ -214,7 +214,9 @@ TEST_F(CallGateTest, NoRequestTakesLongerThanTheLongestTime) {
 }
 
 TEST_F(CallGateTest, IdsAndTracesComeBackAndStandInTheLog) {
-  Start();
+  ServerOptions options = TestOptions();
+  options.gate.log_requests = 1;
+  Start(options);
   constexpr char kTrace[] = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
   std::vector<nlohmann::json> lines;
   Outcome given, made;
@@ -242,6 +244,7 @@ TEST_F(CallGateTest, IdsAndTracesComeBackAndStandInTheLog) {
 
 TEST_F(CallGateTest, NoTokenAndNoPromptIsEverLogged) {
   ServerOptions options = TestOptions();
+  options.gate.log_requests = 1;
   options.gate.tokens = Tokens();
   Start(options);
   std::vector<nlohmann::json> lines;
