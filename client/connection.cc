@@ -11,6 +11,11 @@
 namespace switchyard::client {
 namespace {
 
+std::shared_ptr<grpc::ChannelCredentials> CredentialsOf(const ConnectionOptions& options) {
+  if (!options.tls && options.tls_ca.empty() && options.tls_certificate.empty()) return grpc::InsecureChannelCredentials();
+  return grpc::SslCredentials({options.tls_ca, options.tls_key, options.tls_certificate});
+}
+
 std::shared_ptr<grpc::Channel> OpenChannel(const ConnectionOptions& options) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
@@ -19,7 +24,7 @@ std::shared_ptr<grpc::Channel> OpenChannel(const ConnectionOptions& options) {
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 200);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 200);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
-  return grpc::CreateCustomChannel(options.server, grpc::InsecureChannelCredentials(), arguments);
+  return grpc::CreateCustomChannel(options.server, CredentialsOf(options), arguments);
 }
 
 void Append(const v1::GenerateResponse& piece, v1::GenerateResponse* whole) {
@@ -38,6 +43,8 @@ Connection::Connection(ConnectionOptions options) : options_(std::move(options))
 void Connection::Prepare(grpc::ClientContext* context) const {
   const auto timeout = std::chrono::duration<double>(options_.timeout_s);
   context->set_deadline(std::chrono::system_clock::now() + std::chrono::duration_cast<std::chrono::microseconds>(timeout));
+  if (!options_.token.empty()) context->AddMetadata("authorization", "Bearer " + options_.token);
+  if (!options_.tenant.empty()) context->AddMetadata("switchyard-tenant", options_.tenant);
 }
 
 grpc::Status Connection::Generate(const v1::GenerateRequest& request, v1::GenerateResponse* whole, const PieceFn& on_piece) {

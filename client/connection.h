@@ -14,6 +14,13 @@ struct ConnectionOptions {
   std::string server = "127.0.0.1:8500";
   double timeout_s = 300;    // a deadline for each call
   int max_message_mib = 64;  // largest reply accepted
+  // TLS when `tls` is set or any of the three is given. PEM text, not paths.
+  bool tls = false;
+  std::string tls_ca;           // roots the server's certificate must chain to; "": the system's
+  std::string tls_certificate;  // this client's, for mutual TLS
+  std::string tls_key;
+  std::string token;   // sent as `authorization: Bearer`; "": none
+  std::string tenant;  // sent as `switchyard-tenant`; "": none
 };
 
 // Thread-safe: any number of calls at once over one channel. Each call blocks until its end. Proxies from the environment are not used.

@@ -1,14 +1,41 @@
 #include "client/flags.h"
 
+#include <algorithm>
 #include <iterator>
 
 #include "CLI/Config.hpp"
 #include "CLI/Formatter.hpp"
 #include "absl/strings/str_format.h"
 #include "client/routing_option.h"
+#include "client/secrets.h"
 #include "engine/mcq/utf8.h"
 
 namespace switchyard::client {
+
+namespace {
+
+// An option that names a file and keeps what is in it.
+CLI::Option* AddFile(CLI::App& app, const std::string& name, StatusOr<std::string> (*read)(const std::string&), std::string* content,
+                     const std::string& help, const std::string& environment) {
+  return app
+      .add_option_function<std::string>(
+          name,
+          [name, read, content](const std::string& path) {
+            StatusOr<std::string> text = read(path);
+            if (!text.ok()) throw CLI::ValidationError(name, std::string(Message(text.status())));
+            *content = *std::move(text);
+          },
+          help)
+      ->envname(environment)
+      ->type_name("FILE")
+      ->group("Connection");
+}
+
+bool IsHeaderText(const std::string& text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < 0x7f; });
+}
+
+}  // namespace
 
 void AddConnectionFlags(CLI::App& app, ConnectionOptions* options) {
   const std::string group = "Connection";
@@ -26,6 +53,23 @@ void AddConnectionFlags(CLI::App& app, ConnectionOptions* options) {
       ->type_name("MIB")
       ->check(CLI::Range(1, 2047).description(""))
       ->capture_default_str()
+      ->group(group);
+  app.add_flag("--tls", options->tls, "Speak TLS; the system's roots unless --tls-ca names others")
+      ->envname("SWITCHYARD_TLS")
+      ->group(group);
+  AddFile(app, "--tls-ca", ReadPemFile, &options->tls_ca, "PEM roots the server's certificate must chain to (implies --tls)",
+          "SWITCHYARD_TLS_CA");
+  auto* certificate = AddFile(app, "--tls-cert", ReadPemFile, &options->tls_certificate,
+                              "PEM certificate of this client, for mutual TLS (implies --tls)", "SWITCHYARD_TLS_CERT");
+  auto* key = AddFile(app, "--tls-key", ReadPemFile, &options->tls_key, "PEM private key of --tls-cert", "SWITCHYARD_TLS_KEY");
+  certificate->needs(key);
+  key->needs(certificate);
+  AddFile(app, "--token-file", ReadTokenFile, &options->token,
+          "The bearer token to send; without TLS only a loopback server should get one", "SWITCHYARD_TOKEN_FILE");
+  app.add_option("--tenant", options->tenant, "Whose limits count, where the token does not say it")
+      ->envname("SWITCHYARD_TENANT")
+      ->type_name("NAME")
+      ->check([](const std::string& text) { return IsHeaderText(text) ? std::string() : "expected printable ASCII without blanks"; }, "")
       ->group(group);
 }
 

@@ -14,7 +14,8 @@
 
 namespace switchyard::client {
 
-// --server, --timeout, --max-message-mib
+// --server, --timeout, --max-message-mib, and what makes the connection safe: --tls, --tls-ca, --tls-cert, --tls-key, --token-file,
+// --tenant. Files are read while the command line is parsed.
 void AddConnectionFlags(CLI::App& app, ConnectionOptions* options);
 
 // How the request chooses experts, and which generation must answer.

@@ -35,7 +35,7 @@ std::string ExplainRpcError(const grpc::Status& status, const ConnectionOptions&
     case grpc::StatusCode::UNAVAILABLE:
       return absl::StrFormat(
           "no Switchyard server answers at %s (%s).\nStart one with switchyard-server, or name another with --server HOST:PORT or "
-          "SWITCHYARD_SERVER.",
+          "SWITCHYARD_SERVER. A server that speaks TLS wants --tls-ca FILE, one with mutual TLS --tls-cert and --tls-key too.",
           server, said);
     case grpc::StatusCode::DEADLINE_EXCEEDED:
       return absl::StrFormat("no answer from %s within %g s (%s).\nGive it longer with --timeout SECONDS, or ask for less.", server,
@@ -46,6 +46,13 @@ std::string ExplainRpcError(const grpc::Status& status, const ConnectionOptions&
       return absl::StrFormat(
           "the server at %s does not offer this call (%s).\nIs this the inference port of a Switchyard server of the same version?", server,
           said);
+    case grpc::StatusCode::UNAUTHENTICATED:
+      return absl::StrFormat(
+          "the server at %s does not know who is calling: %s\nName a file that holds your token with --token-file FILE or "
+          "SWITCHYARD_TOKEN_FILE.",
+          server, said);
+    case grpc::StatusCode::PERMISSION_DENIED:
+      return absl::StrFormat("the server at %s does not allow this: %s", server, said);
     case grpc::StatusCode::NOT_FOUND:
       return absl::StrFormat("the server does not know what was asked for: %s\n`switchyard model` lists what it serves.", said);
     default:

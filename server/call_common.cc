@@ -36,6 +36,8 @@ grpc::Status ToGrpc(const Status& status) {
   return {static_cast<grpc::StatusCode>(status.code()), std::string(Message(status))};
 }
 
+Status FromGrpc(const grpc::Status& status) { return Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message()); }
+
 SteadyTime DeadlineOf(const grpc::ServerContextBase& context) {
   const auto deadline = context.deadline();
   const auto now = std::chrono::system_clock::now();

@@ -8,18 +8,19 @@
 #include <optional>
 
 #include "engine/runtime/engine.h"
-#include "server/request_metrics.h"
 #include "server/served_model.h"
 #include "server/worker_pool.h"
 
 namespace switchyard {
+
+class CallGate;
 
 // Shared by every call of a server; outlives them.
 struct CallContext {
   const ServedModel* model = nullptr;
   RequestLimits limits;
   WorkerPool* workers = nullptr;
-  RequestMetrics* metrics = nullptr;
+  CallGate* gate = nullptr;  // every method begins there
 };
 
 // Connects a client's cancellation with an engine task that may not exist yet. Thread-safe.
@@ -38,6 +39,7 @@ class CancelLink {
 };
 
 grpc::Status ToGrpc(const Status& status);
+Status FromGrpc(const grpc::Status& status);
 // The client's deadline on the steady clock; max() when there is none.
 SteadyTime DeadlineOf(const grpc::ServerContextBase& context);
 inline constexpr const char kBusy[] = "the server is busy: its request queue is full; retry with backoff";

@@ -2,9 +2,11 @@
 
 #include <cstdio>
 #include <fstream>
+#include <iostream>
 #include <iterator>
 
 #include "server/server_options.h"
+#include "server/token_table.h"
 #include "server/version.h"
 
 namespace switchyard {
@@ -21,12 +23,23 @@ StatusOr<std::string> ReadText(const std::string& path) {
   return std::string(std::istreambuf_iterator<char>(file), {});
 }
 
+// --hash-token: the token goes through standard input, for other users see command lines.
+int PrintTokenEntry(const std::string& name) {
+  std::string token;
+  std::getline(std::cin, token);
+  if (!token.empty() && token.back() == '\r') token.pop_back();
+  const auto entry = MakeTokenEntry(name, token);
+  if (!entry.ok()) return Fail(Annotate(entry.status(), "--hash-token"));
+  std::printf("%s\n", entry->c_str());
+  return 0;
+}
+
 }  // namespace
 
 ParsedCommandLine ParseCommandLine(int argc, char** argv) {
   ParsedCommandLine parsed;
   ServerOptions flags;  // what the flags say; only those that are given count
-  std::string config_path, zero;
+  std::string config_path, zero, hash_name;
   std::vector<std::string> experts;
   bool print_config = false;
   int64_t kv_mib = 0;
@@ -48,6 +61,14 @@ ParsedCommandLine ParseCommandLine(int argc, char** argv) {
                     ->check(CLI::Range(1, 1 << 20));
   auto* drain =
       app.add_option("--drain-seconds", flags.drain_seconds, "time for accepted work after SIGTERM [30]")->check(CLI::Range(0.0, 86400.0));
+  auto* tls_certificate = app.add_option("--tls-certificate", flags.tls.certificate, "PEM certificate chain: gRPC speaks TLS");
+  auto* tls_key = app.add_option("--tls-key", flags.tls.key, "PEM private key of the certificate");
+  auto* tls_client_ca = app.add_option("--tls-client-ca", flags.tls.client_ca, "PEM roots of clients: mutual TLS");
+  auto* tokens =
+      app.add_option("--tokens", flags.gate.tokens, "JSON file of bearer tokens (docs/security.md); \"\": everybody may do everything");
+  auto* hash_token =
+      app.add_option("--hash-token", hash_name, "read a token from standard input, print NAME's entry for --tokens, and exit")
+          ->type_name("NAME");
   app.add_flag("--print-config", print_config, "print the effective configuration and exit");
   try {
     app.parse(argc, argv);
@@ -56,6 +77,10 @@ ParsedCommandLine ParseCommandLine(int argc, char** argv) {
     return parsed;
   }
 
+  if (*hash_token) {
+    parsed.exit_code = PrintTokenEntry(hash_name);
+    return parsed;
+  }
   ServerOptions& o = parsed.options;
   if (!config_path.empty()) {
     const auto text = ReadText(config_path);
@@ -75,6 +100,10 @@ ParsedCommandLine ParseCommandLine(int argc, char** argv) {
   if (*kv) o.runner.kv_bytes = kv_mib << 20;
   if (*queue) o.engine.max_queued_tasks = flags.engine.max_queued_tasks;
   if (*drain) o.drain_seconds = flags.drain_seconds;
+  if (*tokens) o.gate.tokens = flags.gate.tokens;
+  if (*tls_certificate) o.tls.certificate = flags.tls.certificate;
+  if (*tls_key) o.tls.key = flags.tls.key;
+  if (*tls_client_ca) o.tls.client_ca = flags.tls.client_ca;
   if (*expert || *zero_flag) {
     o.runner.experts.clear();
     for (const std::string& text : experts) {

@@ -7,6 +7,7 @@
 #include <random>
 #include <utility>
 
+#include "server/call_gate.h"
 #include "server/reply_parts.h"
 #include "server/request_text.h"
 #include "server/routing_request.h"
@@ -59,11 +60,12 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                            public GenerateSink,
                            public std::enable_shared_from_this<GenerateCall> {
  public:
-  GenerateCall(const CallContext& context, SteadyTime deadline, const grpc::ByteBuffer& request)
-      : context_(context), model_(*context.model), deadline_(deadline), metric_(context.metrics->Begin("Generate")), bytes_(request) {}
+  GenerateCall(const CallContext& context, std::shared_ptr<CallTicket> ticket, const grpc::ByteBuffer& request)
+      : context_(context), model_(*context.model), ticket_(std::move(ticket)), deadline_(ticket_->Deadline()), bytes_(request) {}
 
   void Start() {
     self_ = shared_from_this();
+    if (!ticket_->refusal().ok()) return Refuse();
     if (!context_.workers->TryPost([self = self_] { self->Prepare(); })) FinishWith(ResourceExhausted("%s", kBusy));
   }
 
@@ -94,7 +96,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
         go_on = false;
       }
     }
-    metric_.FirstResult();
+    ticket_->FirstResult();
     std::lock_guard lock(mutex_);
     Append(std::move(piece));
     Pump();
@@ -108,6 +110,12 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   }
 
  private:
+  // Refused at the gate: nothing was begun.
+  void Refuse() {
+    ticket_->End(FromGrpc(ticket_->refusal()));
+    Finish(ticket_->refusal());
+  }
+
   // ---------------------------------------------------------------------------------------------------------- worker threads
   void Prepare() {
     if (link_.cancelled()) return FinishWith(Cancelled("the client cancelled the request"));
@@ -206,6 +214,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     FillTimings(result.usage, finish->mutable_timings());
     const SnapshotInfo& info = result.snapshot->info();
     FillGenerations(info, finish->mutable_generations());
+    ticket_->Note(*finish);
     finish->set_seed(seed_);
     finish->set_truncated_tokens(truncated_);
     std::lock_guard lock(mutex_);
@@ -267,7 +276,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     if (!final_status_) return;
     done_ = true;
     const Status status = write_error_.ok() ? *final_status_ : write_error_;
-    metric_.End(status);
+    ticket_->End(status);
     Finish(ToGrpc(status));
   }
 
@@ -280,8 +289,8 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   const CallContext& context_;
   const ServedModel& model_;
+  const std::shared_ptr<CallTicket> ticket_;
   const SteadyTime deadline_;
-  RequestMetrics::Request metric_;
   CancelLink link_;
   std::shared_ptr<GenerateCall> self_;  // released by OnDone
 
@@ -309,7 +318,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* StartGenerate(const CallContext& context, grpc::CallbackServerContext* grpc_context,
                                                           const grpc::ByteBuffer* request) {
-  auto call = std::make_shared<GenerateCall>(context, DeadlineOf(*grpc_context), *request);
+  auto call = std::make_shared<GenerateCall>(context, context.gate->Admit(grpc_context, "Generate", Role::kInfer), *request);
   call->Start();
   return call.get();
 }

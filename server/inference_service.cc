@@ -1,5 +1,6 @@
 #include "server/inference_service.h"
 
+#include "server/call_gate.h"
 #include "server/generate_call.h"
 #include "server/reply_parts.h"
 #include "server/route_job.h"
@@ -31,7 +32,13 @@ grpc::ServerUnaryReactor* InferenceService::Route(grpc::CallbackServerContext* c
 
 grpc::ServerUnaryReactor* InferenceService::GetModel(grpc::CallbackServerContext* context, const v1::GetModelRequest*,
                                                      v1::GetModelResponse* response) {
-  auto metric = context_.metrics->Begin("GetModel");
+  const auto ticket = context_.gate->Admit(context, "GetModel", Role::kInfer);
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  if (!ticket->refusal().ok()) {
+    ticket->End(FromGrpc(ticket->refusal()));
+    reactor->Finish(ticket->refusal());
+    return reactor;
+  }
   const ServedModel& model = *context_.model;
   const auto snapshot = model.engine->snapshot();
   const SnapshotInfo& info = snapshot->info();
@@ -46,8 +53,7 @@ grpc::ServerUnaryReactor* InferenceService::GetModel(grpc::CallbackServerContext
   response->set_has_chat_template(model.chat_template != nullptr);
   response->set_server_version(kServerVersion);
   response->set_untrained(model.untrained);
-  metric.End(OkStatus());
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  ticket->End(OkStatus());
   reactor->Finish(grpc::Status::OK);
   return reactor;
 }

@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "server/call_gate.h"
 #include "server/score_job.h"
 #include "server/wire.h"
 
@@ -15,11 +16,11 @@ namespace {
 class ScoreStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
                               public std::enable_shared_from_this<ScoreStreamCall> {
  public:
-  ScoreStreamCall(const CallContext& context, SteadyTime deadline)
-      : context_(context), deadline_(deadline), metric_(context.metrics->Begin("ScoreStream")) {}
+  ScoreStreamCall(const CallContext& context, std::shared_ptr<CallTicket> ticket) : context_(context), ticket_(std::move(ticket)) {}
 
   void Start() {
     self_ = shared_from_this();
+    if (!ticket_->refusal().ok()) return Refuse();
     StartRead(&incoming_);
   }
 
@@ -39,6 +40,7 @@ class ScoreStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
     if (reading_) StartRead(&incoming_);
     lock.unlock();
     if (gone) link->Cancel();
+    if (Status admitted = ticket_->AdmitQuestion(); !admitted.ok()) return Reply(link, IdOf(bytes), std::move(admitted));
     const bool accepted = context_.workers->TryPost([self = shared_from_this(), bytes, link] { self->Work(bytes, link); });
     // Too busy to work on it, not to say whom it concerns.
     if (!accepted) Reply(link, IdOf(bytes), ResourceExhausted("%s", kBusy));
@@ -65,6 +67,13 @@ class ScoreStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
   void OnDone() override { std::shared_ptr<ScoreStreamCall> last = std::move(self_); }
 
  private:
+  // Refused at the gate: nothing is read.
+  void Refuse() {
+    finished_ = true;
+    ticket_->End(FromGrpc(ticket_->refusal()));
+    Finish(ticket_->refusal());
+  }
+
   static std::string IdOf(const grpc::ByteBuffer& bytes) {
     v1::ScoreRequest request;
     return ParseRequest(bytes, &request).ok() ? request.id() : std::string();
@@ -74,9 +83,10 @@ class ScoreStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
   void Work(const grpc::ByteBuffer& bytes, const std::shared_ptr<CancelLink>& link) {
     v1::ScoreRequest request;
     if (Status parsed = ParseRequest(bytes, &request); !parsed.ok()) return Reply(link, request.id(), std::move(parsed));
-    RunScore(context_, request, deadline_, link, [self = shared_from_this(), link, id = request.id()](StatusOr<v1::ScoreResponse> result) {
-      self->Reply(link, id, std::move(result));
-    });
+    RunScore(context_, request, ticket_->Deadline(), link,
+             [self = shared_from_this(), link, id = request.id()](StatusOr<v1::ScoreResponse> result) {
+               self->Reply(link, id, std::move(result));
+             });
   }
 
   // Requests being worked on and answers the client has not taken count alike, so that a slow reader bounds what it can make the server
@@ -84,6 +94,7 @@ class ScoreStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
   bool HasRoom() const { return links_.size() + outgoing_.size() < static_cast<size_t>(context_.limits.max_stream_in_flight); }
 
   void Reply(const std::shared_ptr<CancelLink>& link, const std::string& id, StatusOr<v1::ScoreResponse> result) {
+    if (result.ok()) ticket_->Note(*result);
     StatusOr<grpc::ByteBuffer> bytes =
         result.ok() ? SerializeReply(*result, context_.limits.max_reply_bytes) : StatusOr<grpc::ByteBuffer>(result.status());
     if (!bytes.ok()) {
@@ -118,13 +129,12 @@ class ScoreStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
     if (read) StartRead(&incoming_);
     if (!finished_) return;
     const Status status = ended ? Cancelled("the client went away") : OkStatus();
-    metric_.End(status);
+    ticket_->End(status);
     Finish(ToGrpc(status));
   }
 
   const CallContext& context_;
-  const SteadyTime deadline_;
-  RequestMetrics::Request metric_;
+  const std::shared_ptr<CallTicket> ticket_;
   std::shared_ptr<ScoreStreamCall> self_;
   grpc::ByteBuffer incoming_;  // owned by gRPC while a read is under way
   grpc::ByteBuffer current_;   // owned by gRPC while a write is under way
@@ -139,7 +149,8 @@ class ScoreStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* StartScoreStream(const CallContext& context,
                                                                               grpc::CallbackServerContext* grpc_context) {
-  auto call = std::make_shared<ScoreStreamCall>(context, DeadlineOf(*grpc_context));
+  auto call = std::make_shared<ScoreStreamCall>(
+      context, context.gate->Admit(grpc_context, "ScoreStream", Role::kInfer, CallGate::Kind::kStreamOfRequests));
   call->Start();
   return call.get();
 }

@@ -3,14 +3,19 @@
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
-#include <prometheus/exposer.h>
 
 #include <chrono>
 #include <thread>
 #include <utility>
 
+#include "server/address.h"
+#include "server/call_gate.h"
+#include "server/credentials.h"
+#include "server/gate_collectable.h"
 #include "server/inference_service.h"
 #include "server/log.h"
+#include "server/periodic.h"
+#include "server/web_pages.h"
 
 namespace switchyard {
 namespace {
@@ -29,11 +34,12 @@ void SetServing(grpc::Server& server, bool serving) {
   server.GetHealthCheckService()->SetServingStatus(kServiceName, serving);
 }
 
-std::unique_ptr<grpc::Server> BuildGrpc(const ServerOptions& options, grpc::Service* service, int* port) {
+std::unique_ptr<grpc::Server> BuildGrpc(const ServerOptions& options, const std::shared_ptr<grpc::ServerCredentials>& credentials,
+                                        grpc::Service* service, int* port) {
   grpc::EnableDefaultHealthCheckService(true);
   if (options.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
-  builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), port);
+  builder.AddListeningPort(options.listen, credentials, port);
   builder.SetMaxReceiveMessageSize(options.max_message_mib << 20);
   builder.SetMaxSendMessageSize(options.max_message_mib << 20);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a second server on the port is an error, not a silent share of the traffic
@@ -43,17 +49,29 @@ std::unique_ptr<grpc::Server> BuildGrpc(const ServerOptions& options, grpc::Serv
   return builder.BuildAndStart();
 }
 
+// Tokens and prompts that others on the way can read are worth a line.
+void WarnOfPlainText(const ServerOptions& options) {
+  if (!options.tls.enabled() && !IsLoopback(options.listen))
+    Log(LogLevel::kWarning, "plain text",
+        {{"address", options.listen}, {"note", "gRPC without TLS beyond loopback: prompts and tokens can be read on the way"}});
+  if (!options.metrics.empty() && !options.gate.tokens.empty() && !IsLoopback(options.metrics))
+    Log(LogLevel::kWarning, "plain text",
+        {{"address", options.metrics}, {"note", "HTTP beyond loopback: tokens sent to it can be read on the way"}});
+}
+
 }  // namespace
 
 struct Server::Impl {
   ServerOptions options;
   ServedModel model;
   RequestMetrics requests;
+  std::unique_ptr<CallGate> gate;
   std::unique_ptr<WorkerPool> workers;
   CallContext context;
   std::unique_ptr<InferenceService> service;
-  std::shared_ptr<MetricsCollectable> collectable;  // the exposer holds a weak pointer only
-  std::unique_ptr<prometheus::Exposer> exposer;
+  std::unique_ptr<StatusJson> status;
+  std::unique_ptr<HttpServer> http;
+  std::unique_ptr<Periodic> reload;
   std::unique_ptr<grpc::Server> grpc;
   int grpc_port = 0, metrics_port = 0;
   bool drained = false;
@@ -65,26 +83,30 @@ StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, Se
   auto impl = std::make_unique<Impl>();
   impl->options = options;
   impl->model = std::move(model);
+  ASSIGN_OR_RETURN(impl->gate, CallGate::Create(options.gate, &impl->requests));
   impl->workers = std::make_unique<WorkerPool>(options.workers, options.max_pending_requests);
   RequestLimits limits = options.limits;
   limits.max_reply_bytes = int64_t{options.max_message_mib} << 20;
-  impl->context = {&impl->model, limits, impl->workers.get(), &impl->requests};
+  impl->context = {&impl->model, limits, impl->workers.get(), impl->gate.get()};
   impl->service = std::make_unique<InferenceService>(impl->context);
+  impl->status = std::make_unique<StatusJson>(*impl->model.engine, impl->requests, impl->model.dtype, impl->model.untrained);
   if (!options.metrics.empty()) {
-    try {
-      impl->exposer = std::make_unique<prometheus::Exposer>(options.metrics);
-    } catch (const std::exception& error) {
-      return Unavailable("metrics: cannot listen on %s: %s", options.metrics, error.what());
-    }
-    const std::vector<int> ports = impl->exposer->GetListeningPorts();
-    impl->metrics_port = ports.empty() ? 0 : ports.front();
-    impl->collectable = std::make_shared<MetricsCollectable>(*impl->model.engine, impl->requests, resident);
-    impl->exposer->RegisterCollectable(impl->collectable);
+    auto pages = WebPages(impl->gate->authorizer(), impl->status.get(),
+                          {std::make_shared<MetricsCollectable>(*impl->model.engine, impl->requests, resident),
+                           std::make_shared<GateCollectable>(*impl->gate)});
+    ASSIGN_OR_RETURN(impl->http, HttpServer::Start(options.metrics, std::move(pages)));
+    impl->metrics_port = impl->http->port();
   }
-  impl->grpc = BuildGrpc(options, impl->service.get(), &impl->grpc_port);
+  ASSIGN_OR_RETURN(const auto credentials, MakeServerCredentials(options.tls));
+  impl->grpc = BuildGrpc(options, credentials, impl->service.get(), &impl->grpc_port);
   if (impl->grpc == nullptr || impl->grpc_port == 0)
     return Unavailable("gRPC: cannot listen on %s (is another server there?)", options.listen);
   SetServing(*impl->grpc, true);
+  WarnOfPlainText(options);
+  impl->reload = std::make_unique<Periodic>(std::chrono::seconds(options.tls.reload_seconds), [state = impl.get()] {
+    state->gate->authorizer().Reload();
+    state->status->Observe();
+  });
   return std::unique_ptr<Server>(new Server(std::move(impl)));
 }
 
@@ -94,6 +116,7 @@ int Server::metrics_port() const { return impl_->metrics_port; }
 Status Server::Drain(const std::function<bool()>& hurry) {
   if (std::exchange(impl_->drained, true)) return OkStatus();
   SetServing(*impl_->grpc, false);
+  impl_->status->SetDraining();
   const auto delay_end = steady_clock::now() + FromSeconds(impl_->options.drain_delay_seconds);
   while (steady_clock::now() < delay_end && !hurry()) std::this_thread::sleep_for(kPoll);
 
@@ -116,7 +139,8 @@ Server::~Server() {
   impl_->options.drain_delay_seconds = 0;
   Drain([] { return true; }).IgnoreError();
   // The metrics page goes last: an operator may watch the drain.
-  impl_->exposer.reset();
+  impl_->reload.reset();
+  impl_->http.reset();
 }
 
 }  // namespace switchyard

@@ -60,6 +60,29 @@ Key Seconds(const std::string& name, double* value) {
           [=] { return Json(*value); }, "seconds from 0 to 86400"};
 }
 
+Key Share(const std::string& name, double* value) {
+  return {name,
+          [=](const Json& v) {
+            if (!v.is_number() || !(v.get<double>() >= 0 && v.get<double>() <= 1)) return false;
+            *value = v.get<double>();
+            return true;
+          },
+          [=] { return Json(*value); }, "a number from 0 to 1"};
+}
+Key Tenants(TenantOptions* tenants) {
+  return {
+      "tenants",
+      [=](const Json& v) {
+        auto read = ParseTenantOptions(v);
+        if (!read.ok()) return false;
+        *tenants = *std::move(read);
+        return true;
+      },
+      [=] { return TenantOptionsJson(*tenants); },
+      "{\"metadata_key\", \"max_tenants\", \"default\": LIMIT, \"named\": {NAME: LIMIT}}, LIMIT of requests_per_second, burst_requests, "
+      "concurrent_requests, tokens_per_minute, all >= 0"};
+}
+
 Key Experts(std::vector<RunnerOptions::Expert>* experts) {
   return {"experts",
           [=](const Json& v) {
@@ -104,6 +127,14 @@ std::vector<Key> Keys(ServerOptions* o) {
           Whole("max_score_text_mib", &o->limits.max_score_text_bytes, 1, 1 << 20, 1 << 20),
           Whole("max_stream_in_flight", &o->limits.max_stream_in_flight, 1, 65536),
           Flag("reflection", &o->reflection),
+          Text("tls_certificate", &o->tls.certificate),
+          Text("tls_key", &o->tls.key),
+          Text("tls_client_ca", &o->tls.client_ca),
+          Whole("reload_seconds", &o->tls.reload_seconds, 1, 3600),
+          Text("tokens", &o->gate.tokens),
+          Tenants(&o->gate.tenants),
+          Seconds("max_request_seconds", &o->gate.max_request_seconds),
+          Share("log_requests", &o->gate.log_requests),
           Seconds("drain_seconds", &o->drain_seconds),
           Seconds("drain_delay_seconds", &o->drain_delay_seconds)};
 }
@@ -155,6 +186,7 @@ Status ValidateOptions(const ServerOptions& options) {
       return InvalidArgument("%s: expected HOST:PORT, found \"%s\"", what, value);
     }
   }
+  RETURN_IF_ERROR(ValidateTls(options.tls));
   for (const auto& [what, value, known] :
        {std::tuple{"dtype", options.runner.dtype, std::set<std::string>{"auto", "bf16", "f32"}},
         std::tuple{"backend", options.runner.backend, std::set<std::string>{"auto", "fast", "reference"}}}) {

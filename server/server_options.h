@@ -8,7 +8,9 @@
 #include "engine/base/status.h"
 #include "engine/runner/runner_factory.h"
 #include "engine/runtime/engine.h"
+#include "server/gate_options.h"
 #include "server/served_model.h"
+#include "server/tls_options.h"
 
 namespace switchyard {
 
@@ -22,6 +24,8 @@ struct ServerOptions {
   int max_pending_requests = 1024;         // requests waiting for a worker; more are refused
   int max_message_mib = 16;                // largest request or reply
   bool reflection = true;
+  TlsOptions tls;  // of the gRPC ports
+  GateOptions gate;
   double drain_seconds = 30;       // how long accepted work may go on after SIGTERM
   double drain_delay_seconds = 0;  // health says NOT_SERVING this long before new calls are refused (endpoint removal)
 };

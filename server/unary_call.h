@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "server/call_common.h"
+#include "server/call_gate.h"
 #include "server/wire.h"
 
 namespace switchyard {
@@ -22,8 +23,12 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
 
   static grpc::ServerUnaryReactor* Start(const char* method, const CallContext& context, grpc::CallbackServerContext* grpc_context,
                                          const grpc::ByteBuffer* request, grpc::ByteBuffer* response, Run run) {
-    auto* call = new UnaryCall(method, context, response);
-    const SteadyTime deadline = DeadlineOf(*grpc_context);
+    auto* call = new UnaryCall(context, response, context.gate->Admit(grpc_context, method, Role::kInfer));
+    if (!call->ticket_->refusal().ok()) {
+      call->Refuse();
+      return call;
+    }
+    const SteadyTime deadline = call->ticket_->Deadline();
     // The link is copied: the reply may end the call before `run` returns.
     const bool accepted = context.workers->TryPost([call, &context, bytes = *request, deadline, run, link = call->link_] {
       Request parsed;
@@ -38,23 +43,29 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
   void OnDone() override { delete this; }
 
  private:
-  UnaryCall(const char* method, const CallContext& context, grpc::ByteBuffer* response)
-      : context_(context), response_(response), metric_(context.metrics->Begin(method)) {}
+  UnaryCall(const CallContext& context, grpc::ByteBuffer* response, std::shared_ptr<CallTicket> ticket)
+      : context_(context), response_(response), ticket_(std::move(ticket)) {}
+
+  void Refuse() {
+    ticket_->End(FromGrpc(ticket_->refusal()));
+    Finish(ticket_->refusal());
+  }
 
   void Complete(StatusOr<Response> result) {
     Status status = result.status();
     if (result.ok()) {
+      ticket_->Note(*result);
       auto bytes = SerializeReply(*result, context_.limits.max_reply_bytes);
       status = bytes.status();
       if (bytes.ok()) response_->Swap(&*bytes);
     }
-    metric_.End(status);
+    ticket_->End(status);
     Finish(ToGrpc(status));
   }
 
   const CallContext& context_;
   grpc::ByteBuffer* const response_;  // gRPC keeps it until OnDone, and OnDone comes only after Finish
-  RequestMetrics::Request metric_;
+  const std::shared_ptr<CallTicket> ticket_;
   const std::shared_ptr<CancelLink> link_ = std::make_shared<CancelLink>();
 };
 

@@ -82,7 +82,7 @@ v1::Routes FakeRoutes() {
 FakeServer::FakeServer(Hooks hooks) : hooks_(std::move(hooks)) {
   int port = 0;
   grpc::ServerBuilder builder;
-  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort("127.0.0.1:0", hooks_.credentials != nullptr ? hooks_.credentials : grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(this);
   server_ = builder.BuildAndStart();
   address_ = "127.0.0.1:" + std::to_string(port);
@@ -217,7 +217,10 @@ grpc::Status FakeServer::Route(grpc::ServerContext*, const v1::RouteRequest* req
   return grpc::Status::OK;
 }
 
-grpc::Status FakeServer::GetModel(grpc::ServerContext*, const v1::GetModelRequest*, v1::GetModelResponse* response) {
+grpc::Status FakeServer::GetModel(grpc::ServerContext* context, const v1::GetModelRequest*, v1::GetModelResponse* response) {
+  if (hooks_.model) {
+    if (const grpc::Status status = hooks_.model(*context); !status.ok()) return status;
+  }
   *response->mutable_generations() = FakeGenerations();
   response->set_router_kind("dense2moe_mlp");
   response->set_top_k(2);

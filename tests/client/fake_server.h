@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server.h"
 #include "switchyard/v1/inference.grpc.pb.h"
 
@@ -26,6 +27,10 @@ class FakeServer : public v1::Inference::Service {
     std::function<grpc::Status(const v1::RouteRequest&)> route = nullptr;
     // Changes a finished Score reply.
     std::function<void(v1::ScoreResponse*)> edit_score = nullptr;
+    // Sees the context of every GetModel.
+    std::function<grpc::Status(const grpc::ServerContext&)> model = nullptr;
+    // Null: plain text.
+    std::shared_ptr<grpc::ServerCredentials> credentials = nullptr;
   };
 
   FakeServer() : FakeServer(Hooks()) {}
@@ -48,7 +53,7 @@ class FakeServer : public v1::Inference::Service {
                         grpc::ServerWriter<v1::GenerateResponse>* writer) override;
   grpc::Status Score(grpc::ServerContext*, const v1::ScoreRequest* request, v1::ScoreResponse* response) override;
   grpc::Status Route(grpc::ServerContext*, const v1::RouteRequest* request, v1::RouteResponse* response) override;
-  grpc::Status GetModel(grpc::ServerContext*, const v1::GetModelRequest*, v1::GetModelResponse* response) override;
+  grpc::Status GetModel(grpc::ServerContext* context, const v1::GetModelRequest*, v1::GetModelResponse* response) override;
 
  private:
   const Hooks hooks_;

@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iostream>
+#include <sstream>
 
 #include "server/server_options.h"
 
@@ -49,8 +51,10 @@ TEST_F(CommandLineTest, FlagsOverrideTheFile) {
 
 TEST_F(CommandLineTest, EveryFlagReachesItsOption) {
   const auto parsed =
-      Parse({"--base",    "b",         "--router",  "r", "--listen", "0.0.0.0:0", "--metrics",   "",  "--dtype",         "f32",
-             "--backend", "reference", "--threads", "2", "--kv-mib", "5",         "--max-queue", "6", "--drain-seconds", "0.5"});
+      Parse({"--base",          "b",      "--router",        "r",         "--listen",          "0.0.0.0:0", "--metrics", "",
+             "--dtype",         "f32",    "--backend",       "reference", "--threads",         "2",         "--kv-mib",  "5",
+             "--max-queue",     "6",      "--drain-seconds", "0.5",       "--tls-certificate", "c.crt",     "--tls-key", "c.key",
+             "--tls-client-ca", "ca.crt", "--tokens",        "t.json"});
   ASSERT_FALSE(parsed.exit_code.has_value());
   const ServerOptions& o = parsed.options;
   EXPECT_EQ(o.runner.router_directory, "r");
@@ -62,6 +66,10 @@ TEST_F(CommandLineTest, EveryFlagReachesItsOption) {
   EXPECT_EQ(o.runner.kv_bytes, 5ll << 20);
   EXPECT_EQ(o.engine.max_queued_tasks, 6);
   EXPECT_EQ(o.drain_seconds, 0.5);
+  EXPECT_EQ(o.tls.certificate, "c.crt");
+  EXPECT_EQ(o.tls.key, "c.key");
+  EXPECT_EQ(o.tls.client_ca, "ca.crt");
+  EXPECT_EQ(o.gate.tokens, "t.json");
 }
 
 TEST_F(CommandLineTest, MistakesEndWithExitCodeTwo) {
@@ -74,12 +82,31 @@ TEST_F(CommandLineTest, MistakesEndWithExitCodeTwo) {
       {"--base", "b", "--expert", "=dir"},
       {"--base", "b", "--expert", "law=a", "--expert", "law=b"},
       {"--base", "b", "--dtype", "int3"},
+      {"--base", "b", "--tls-key", "c.key"},
       {"--config", (directory_ / "absent.json").string()},
       {"--config", Config(R"({"base": "b", "bsae": "c"})")},
   };
   for (const auto& arguments : mistakes) {
     EXPECT_EQ(Parse(arguments).exit_code, 2) << ::testing::PrintToString(arguments);
   }
+}
+
+TEST_F(CommandLineTest, HashTokenPrintsAnEntryWithoutTheToken) {
+  const auto hash = [](const std::string& input, const std::string& name) {
+    std::istringstream in(input);
+    std::streambuf* const before = std::cin.rdbuf(in.rdbuf());
+    ::testing::internal::CaptureStdout();
+    const auto parsed = Parse({"--hash-token", name});
+    std::cin.rdbuf(before);
+    return std::pair{parsed.exit_code, ::testing::internal::GetCapturedStdout()};
+  };
+  const auto [code, entry] = hash("a-token-of-no-server-12345\n", "alice");
+  EXPECT_EQ(code, 0);
+  EXPECT_THAT(entry, ::testing::HasSubstr("\"name\":\"alice\""));
+  EXPECT_THAT(entry, ::testing::HasSubstr("2d6d66484158a054089222a5b2fef8622a39869f2f95d23a92099de3b4e38882"));
+  EXPECT_THAT(entry, ::testing::Not(::testing::HasSubstr("a-token-of")));
+  EXPECT_EQ(hash("short\n", "alice").first, 2);
+  EXPECT_EQ(hash("a-token-of-no-server-12345\n", "not a name").first, 2);
 }
 
 TEST_F(CommandLineTest, HelpVersionAndPrintConfigEndWell) {

@@ -1,9 +1,4 @@
 // The metrics page, over HTTP, against what happened and against docs/metrics.md.
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <fstream>
 #include <iterator>
 #include <map>
@@ -11,27 +6,13 @@
 #include <set>
 #include <sstream>
 
+#include "tests/server/http_get.h"
 #include "tests/server/server_fixture.h"
 
 namespace switchyard {
 namespace {
 
-std::string Scrape(int port) {
-  const int fd = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address = {};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<uint16_t>(port));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  std::string reply;
-  if (connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0) {
-    const std::string request = "GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n";
-    EXPECT_EQ(write(fd, request.data(), request.size()), static_cast<ssize_t>(request.size()));
-    char buffer[4096];
-    for (ssize_t n; (n = read(fd, buffer, sizeof(buffer))) > 0;) reply.append(buffer, static_cast<size_t>(n));
-  }
-  close(fd);
-  return reply;
-}
+std::string Scrape(int port) { return HttpExchange(port, "/metrics"); }
 
 class MetricsTest : public ServerTest {
  protected:

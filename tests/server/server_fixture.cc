@@ -16,6 +16,7 @@ ServerOptions ServerTest::TestOptions() {
   options.listen = "127.0.0.1:0";
   options.metrics = "";
   options.drain_seconds = 10;
+  options.gate.log_requests = 0;  // tests that look at the log turn it on
   return options;
 }
 

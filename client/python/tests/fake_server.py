@@ -182,11 +182,12 @@ class _Inbox:
 class Running:
     """A fake server on a free port. Use as a context manager."""
 
-    def __init__(self, service: FakeInference | None = None) -> None:
+    def __init__(self, service: FakeInference | None = None, credentials: grpc.ServerCredentials | None = None) -> None:
         self.service = service or FakeInference()
         self.server = grpc.server(futures.ThreadPoolExecutor(max_workers=8))
         inference_pb2_grpc.add_InferenceServicer_to_server(self.service, self.server)  # type: ignore[no-untyped-call]  # generated
-        self.address = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
+        add = self.server.add_insecure_port if credentials is None else lambda a: self.server.add_secure_port(a, credentials)
+        self.address = f"127.0.0.1:{add('127.0.0.1:0')}"
         self.server.start()
 
     def __enter__(self) -> Running:

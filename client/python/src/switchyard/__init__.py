@@ -18,12 +18,15 @@ from switchyard.errors import (
     InternalError,
     InvalidArgumentError,
     NotFoundError,
+    PermissionDeniedError,
     ResourceExhaustedError,
     SwitchyardError,
+    UnauthenticatedError,
     UnavailableError,
 )
 from switchyard.retry import Retry
 from switchyard.routing import Routing
+from switchyard.security import Security
 from switchyard.types import (
     Boundary,
     Chat,
@@ -71,6 +74,7 @@ __all__ = [
     "Message",
     "Model",
     "NotFoundError",
+    "PermissionDeniedError",
     "Pinned",
     "ResourceExhaustedError",
     "Retry",
@@ -81,9 +85,11 @@ __all__ = [
     "Sampling",
     "ScoreRequest",
     "ScoreResult",
+    "Security",
     "SwitchyardError",
     "Timings",
     "TokenLogProb",
+    "UnauthenticatedError",
     "UnavailableError",
     "Usage",
     "Winners",

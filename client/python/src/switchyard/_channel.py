@@ -8,6 +8,7 @@ DEFAULT_ADDRESS = "127.0.0.1:8500"
 SERVICE = "/switchyard.v1.Inference/"
 
 Options = list[tuple[str, str | int]]
+Metadata = tuple[tuple[str, str], ...]
 
 
 def channel_options(max_message_mib: int, extra: Sequence[tuple[str, str | int]]) -> Options:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Literal, TypeVar, overload
 
@@ -15,6 +16,7 @@ from switchyard import types as t
 from switchyard._sync_batch import ScoreStream, SyncBatch
 from switchyard.errors import SwitchyardError, from_rpc_error
 from switchyard.retry import Retry, deadline_of, remaining
+from switchyard.security import Security
 from switchyard.v1 import inference_pb2 as pb
 
 _Reply = TypeVar("_Reply")
@@ -23,27 +25,32 @@ _Reply = TypeVar("_Reply")
 class _Connection:
     """One server: its channel and the service's methods."""
 
-    def __init__(self, address: str, options: _channel.Options, credentials: grpc.ChannelCredentials | None) -> None:
+    def __init__(
+        self, address: str, options: _channel.Options, credentials: grpc.ChannelCredentials | None, metadata: _channel.Metadata
+    ) -> None:
         self.address = address
         if credentials is None:
             self.channel = grpc.insecure_channel(address, options)
         else:
             self.channel = grpc.secure_channel(address, credentials, options)
         name = _channel.SERVICE
-        self.score: Callable[..., pb.ScoreResponse] = self.channel.unary_unary(
-            name + "Score", pb.ScoreRequest.SerializeToString, pb.ScoreResponse.FromString
+        self.score: Callable[..., pb.ScoreResponse] = partial(
+            self.channel.unary_unary(name + "Score", pb.ScoreRequest.SerializeToString, pb.ScoreResponse.FromString), metadata=metadata
         )
-        self.route: Callable[..., pb.RouteResponse] = self.channel.unary_unary(
-            name + "Route", pb.RouteRequest.SerializeToString, pb.RouteResponse.FromString
+        self.route: Callable[..., pb.RouteResponse] = partial(
+            self.channel.unary_unary(name + "Route", pb.RouteRequest.SerializeToString, pb.RouteResponse.FromString), metadata=metadata
         )
-        self.get_model: Callable[..., pb.GetModelResponse] = self.channel.unary_unary(
-            name + "GetModel", pb.GetModelRequest.SerializeToString, pb.GetModelResponse.FromString
+        self.get_model: Callable[..., pb.GetModelResponse] = partial(
+            self.channel.unary_unary(name + "GetModel", pb.GetModelRequest.SerializeToString, pb.GetModelResponse.FromString),
+            metadata=metadata,
         )
-        self.generate: Callable[..., Iterator[pb.GenerateResponse]] = self.channel.unary_stream(
-            name + "Generate", pb.GenerateRequest.SerializeToString, pb.GenerateResponse.FromString
+        self.generate: Callable[..., Iterator[pb.GenerateResponse]] = partial(
+            self.channel.unary_stream(name + "Generate", pb.GenerateRequest.SerializeToString, pb.GenerateResponse.FromString),
+            metadata=metadata,
         )
-        self.score_stream: ScoreStream = self.channel.stream_stream(
-            name + "ScoreStream", pb.ScoreRequest.SerializeToString, pb.ScoreResponse.FromString
+        self.score_stream: ScoreStream = partial(
+            self.channel.stream_stream(name + "ScoreStream", pb.ScoreRequest.SerializeToString, pb.ScoreResponse.FromString),
+            metadata=metadata,
         )
 
 
@@ -61,12 +68,19 @@ class Client:
         timeout: float | None = None,
         retry: Retry | None = None,
         max_message_mib: int = 64,
+        security: Security | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         channel_options: Sequence[tuple[str, str | int]] = (),
     ) -> None:
-        """`credentials`: for a TLS proxy in front of the server. `channel_options` override this package's gRPC channel arguments."""
+        """`security`: TLS, token and tenant (None: as the environment says, `Security.from_environment`). `credentials` replace its TLS.
+
+        `channel_options` override this package's gRPC channel arguments.
+        """
         options = _channel.channel_options(max_message_mib, channel_options)
-        self._connections = [_Connection(a, options, credentials) for a in _channel.addresses_of(address)]
+        security = security or Security.from_environment()
+        credentials = credentials or security.channel_credentials()
+        metadata = security.metadata()
+        self._connections = [_Connection(a, options, credentials, metadata) for a in _channel.addresses_of(address)]
         self._turn = itertools.cycle(self._connections)
         self._timeout = timeout
         self._retry = retry or Retry()

@@ -50,6 +50,14 @@ class ResourceExhaustedError(SwitchyardError):
     """The server's queue is full, or a message is larger than allowed."""
 
 
+class UnauthenticatedError(SwitchyardError):
+    """The server wants a bearer token and got none it knows."""
+
+
+class PermissionDeniedError(SwitchyardError):
+    """The token lacks the role; the message names both."""
+
+
 class UnavailableError(SwitchyardError):
     """No server answers there, or it is draining."""
 
@@ -71,6 +79,8 @@ _CLASSES: dict[grpc.StatusCode, type[SwitchyardError]] = {
     grpc.StatusCode.NOT_FOUND: NotFoundError,
     grpc.StatusCode.FAILED_PRECONDITION: FailedPreconditionError,
     grpc.StatusCode.RESOURCE_EXHAUSTED: ResourceExhaustedError,
+    grpc.StatusCode.UNAUTHENTICATED: UnauthenticatedError,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDeniedError,
     grpc.StatusCode.UNAVAILABLE: UnavailableError,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,
     grpc.StatusCode.CANCELLED: CancelledError,
