@@ -129,6 +129,7 @@ Status EvalCommand::ReadRows(const std::vector<std::string>& servers) {
   for (const EvalRow& row : rows_) {
     if (!labels.insert(row.label).second) return InvalidArgument("two rows are called %s", row.label);
     ASSIGN_OR_RETURN(EvalTarget target, Target(row.servers.empty() ? servers : row.servers, retry_));
+    RETURN_IF_ERROR(CheckExperts(row, target.model.generations()));
     targets_.push_back(std::move(target));
   }
   return OkStatus();

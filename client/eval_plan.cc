@@ -87,6 +87,21 @@ std::vector<EvalRow> StandardRows(const v1::Generations& generations) {
   return rows;
 }
 
+Status CheckExperts(const EvalRow& row, const v1::Generations& generations) {
+  std::vector<std::string> wanted;
+  if (row.parsed.has_forced_expert()) wanted.push_back(row.parsed.forced_expert());
+  for (const auto& [name, weight] : row.parsed.mixture().weights()) wanted.push_back(name);
+  for (const std::string& name : row.parsed.learned().masked_experts()) wanted.push_back(name);
+  std::string known;
+  for (const v1::ExpertGeneration& expert : generations.experts()) known += (known.empty() ? "" : ", ") + expert.name();
+  for (const std::string& name : wanted) {
+    const auto& experts = generations.experts();
+    if (std::any_of(experts.begin(), experts.end(), [&](const auto& expert) { return expert.name() == name; })) continue;
+    return NotFound("row %s: there is no expert %s; the server has %s", row.label, name, known.empty() ? "none" : known);
+  }
+  return OkStatus();
+}
+
 v1::Routing RoutingFor(const EvalRow& row, const std::string& set, const v1::Generations& generations) {
   if (!row.oracle) return row.parsed;
   v1::Routing routing;

@@ -48,6 +48,8 @@ StatusOr<std::vector<std::string>> ParseList(std::string_view option, std::strin
 StatusOr<EvalRow> ParseEvalRow(std::string_view text);
 // base, oracle, each expert but the zero expert, learned (where there is a router).
 std::vector<EvalRow> StandardRows(const v1::Generations& generations);
+// NOT_FOUND when the row names an expert that `generations` do not have: every question would fail alike.
+Status CheckExperts(const EvalRow& row, const v1::Generations& generations);
 v1::Routing RoutingFor(const EvalRow& row, const std::string& set, const v1::Generations& generations);
 
 }  // namespace switchyard::client
