@@ -238,7 +238,9 @@ Status Catalog::Apply(const Job& job) {
                                 [&](ArtifactKind kind, const std::string& directory) { return inspector.Generation(kind, directory); }));
   std::vector<std::string> notes;
   BeginStep(id, LoadStep::kCheck);
-  const Status covered = loader_.CheckCoverage(served_.content, content, request.allow_masking, inspector, &notes);
+  // What was served before may be served again, masked as it was.
+  const bool restores = request.changes.size() == 1 && std::holds_alternative<RollBackChange>(request.changes[0]);
+  const Status covered = loader_.CheckCoverage(served_.content, content, request.allow_masking || restores, inspector, &notes);
   log_->Update(id, [&](Operation& operation) { operation.notes = notes; });
   RETURN_IF_ERROR(covered);
   ASSIGN_OR_RETURN(const int64_t bytes, loader_.BytesToLoad(content, inspector));

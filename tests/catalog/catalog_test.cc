@@ -253,6 +253,15 @@ TEST_F(CatalogTest, MaskingMustBeAllowedForARouterWithoutAllItsExperts) {
   EXPECT_THAT(done.notes, Contains(HasSubstr("masked until they are served: law (law2)")));
 }
 
+TEST_F(CatalogTest, ARollBackRestoresWhatWasServedMaskedAsItWas) {
+  Start();
+  ASSERT_EQ(Do(Of(Load("law", "law-2", true))).state, OperationState::kSucceeded);  // masks law under router-1
+  ASSERT_EQ(Do({{LoadRouter("two", "router-2"), RoleChange{RouterRole::kStable, "two", 0}}, {}, false, false}).state, OperationState::kSucceeded);
+  const Operation done = Do(Of(RollBackChange{}));
+  EXPECT_EQ(done.state, OperationState::kSucceeded) << done.error;
+  EXPECT_THAT(done.notes, Contains(HasSubstr("masked until they are served: law (law1)")));
+}
+
 TEST_F(CatalogTest, ARollBackIsRefusedWhenTheDirectoryHoldsSomethingElseNow) {
   Start();
   const uint64_t id = Do(Of(Load("law", "law-2", true))).id;

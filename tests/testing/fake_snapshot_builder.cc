@@ -130,8 +130,9 @@ StatusOr<std::shared_ptr<const RouterPart>> FakeSnapshotBuilder::LoadRouter(cons
 
 StatusOr<std::shared_ptr<const Snapshot>> FakeSnapshotBuilder::Build(const SnapshotPlan& plan) {
   RETURN_IF_ERROR(before_build());
-  SnapshotInfo info;
-  info.base_name = "fake";
+  SnapshotInfo info = like_;
+  info.experts.clear();
+  info.router_name = info.router_kind = info.router_generation = "";
   info.base_generation = base_;
   info.generation = base_;
   for (const SnapshotPlan::Entry& entry : plan.experts) {
@@ -141,6 +142,7 @@ StatusOr<std::shared_ptr<const Snapshot>> FakeSnapshotBuilder::Build(const Snaps
   }
   if (plan.router != nullptr) {
     info.router_name = plan.router->info().name;
+    info.router_kind = plan.router->info().kind;
     info.router_generation = plan.router->info().generation;
     info.generation += "/router=" + info.router_generation;
   }

@@ -24,15 +24,20 @@ class FakeSnapshotBuilder final : public SnapshotBuilder {
   StatusOr<std::shared_ptr<const ExpertPart>> LoadExpert(const std::string& directory) override;
   StatusOr<std::shared_ptr<const RouterPart>> LoadRouter(const std::string& directory) override;
   StatusOr<std::shared_ptr<const Snapshot>> Build(const SnapshotPlan& plan) override;
+  RetireQueue& retired() override { return retired_; }
 
   // Set before use.
   std::string base_ = "base-1";
+  SnapshotInfo like_;  // names and sizes of what Build returns
   std::function<void()> before_load = [] {};
   std::function<Status()> before_build = [] { return OkStatus(); };
   std::atomic<int> loads{0};
   // Parts and snapshots that exist.
   std::shared_ptr<std::atomic<int>> live_parts = std::make_shared<std::atomic<int>>(0);
   std::shared_ptr<std::atomic<int>> live_snapshots = std::make_shared<std::atomic<int>>(0);
+
+ private:
+  RetireQueue retired_;
 };
 
 // Writes artifacts below a directory.
