@@ -6,17 +6,20 @@
 
 #include "CLI/Config.hpp"
 #include "CLI/Formatter.hpp"
+#include "client/admin_command.h"
 #include "client/eval_command.h"
 #include "client/generate_command.h"
 #include "client/model_command.h"
 #include "client/route_command.h"
 #include "client/score_command.h"
+#include "client/top_command.h"
 
 namespace switchyard::client {
 namespace {
 
 constexpr const char* kFooter =
-    "The server is --server HOST:PORT of each command, or the environment variable SWITCHYARD_SERVER.\n"
+    "The server is --server HOST:PORT of each command, or the environment variable SWITCHYARD_SERVER;\n"
+    "for admin and top it is the admin port, or SWITCHYARD_ADMIN.\n"
     "`switchyard COMMAND --help` tells the rest.\n"
     "\n"
     "Exit codes: 0 done; 1 done, but some lines or questions failed; 2 wrong arguments or files;\n"
@@ -34,6 +37,8 @@ ExitCode RunCommandLine(std::vector<std::string> arguments, CommandEnvironment& 
   commands.push_back(std::make_unique<EvalCommand>());
   commands.push_back(std::make_unique<RouteCommand>());
   commands.push_back(std::make_unique<ModelCommand>());
+  commands.push_back(std::make_unique<AdminCommand>());
+  commands.push_back(std::make_unique<TopCommand>());
   std::vector<std::pair<CLI::App*, Command*>> parsers;
   for (const auto& command : commands) parsers.emplace_back(command->AddTo(app), command.get());
 

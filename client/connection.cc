@@ -16,17 +16,6 @@ std::shared_ptr<grpc::ChannelCredentials> CredentialsOf(const ConnectionOptions&
   return grpc::SslCredentials({options.tls_ca, options.tls_key, options.tls_certificate});
 }
 
-std::shared_ptr<grpc::Channel> OpenChannel(const ConnectionOptions& options) {
-  grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  arguments.SetMaxReceiveMessageSize(options.max_message_mib << 20);
-  // A server that restarts is found again within a second or so, not after gRPC's default of up to two minutes.
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 200);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 200);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
-  return grpc::CreateCustomChannel(options.server, CredentialsOf(options), arguments);
-}
-
 void Append(const v1::GenerateResponse& piece, v1::GenerateResponse* whole) {
   if (!piece.id().empty()) whole->set_id(piece.id());
   whole->mutable_text()->append(piece.text());
@@ -37,6 +26,17 @@ void Append(const v1::GenerateResponse& piece, v1::GenerateResponse* whole) {
 }
 
 }  // namespace
+
+std::shared_ptr<grpc::Channel> OpenChannel(const ConnectionOptions& options) {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  arguments.SetMaxReceiveMessageSize(options.max_message_mib << 20);
+  // A server that restarts is found again within a second or so, not after gRPC's default of up to two minutes.
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 200);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 200);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+  return grpc::CreateCustomChannel(options.server, CredentialsOf(options), arguments);
+}
 
 Connection::Connection(ConnectionOptions options) : options_(std::move(options)), stub_(v1::Inference::NewStub(OpenChannel(options_))) {}
 

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "grpcpp/channel.h"
 #include "grpcpp/support/status.h"
 #include "switchyard/v1/inference.grpc.pb.h"
 
@@ -22,6 +23,9 @@ struct ConnectionOptions {
   std::string token;   // sent as `authorization: Bearer`; "": none
   std::string tenant;  // sent as `switchyard-tenant`; "": none
 };
+
+// A channel to options.server. Connects lazily; proxies from the environment are not used.
+std::shared_ptr<grpc::Channel> OpenChannel(const ConnectionOptions& options);
 
 // Thread-safe: any number of calls at once over one channel. Each call blocks until its end. Proxies from the environment are not used.
 class Connection {

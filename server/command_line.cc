@@ -69,6 +69,14 @@ ParsedCommandLine ParseCommandLine(int argc, char** argv) {
   auto* hash_token =
       app.add_option("--hash-token", hash_name, "read a token from standard input, print NAME's entry for --tokens, and exit")
           ->type_name("NAME");
+  std::string state_policy = "strict";
+  auto* admin = app.add_option("--admin", flags.admin, "admin address on loopback HOST:PORT, port 0 picks one; \"\" for none [none]");
+  auto* root = app.add_option("--artifact-root", flags.catalog.artifact_root, "where the admin port may load from");
+  auto* state =
+      app.add_option("--state", flags.catalog.state_file, "file of the desired state; wins over --expert and --router when it is there");
+  auto* policy = app.add_option("--state-policy", state_policy,
+                                "when the state names what no longer loads: strict ends the start, serve goes on [strict]")
+                     ->check(CLI::IsMember({"strict", "serve"}));
   app.add_flag("--print-config", print_config, "print the effective configuration and exit");
   try {
     app.parse(argc, argv);
@@ -104,6 +112,10 @@ ParsedCommandLine ParseCommandLine(int argc, char** argv) {
   if (*tls_certificate) o.tls.certificate = flags.tls.certificate;
   if (*tls_key) o.tls.key = flags.tls.key;
   if (*tls_client_ca) o.tls.client_ca = flags.tls.client_ca;
+  if (*admin) o.admin = flags.admin;
+  if (*root) o.catalog.artifact_root = flags.catalog.artifact_root;
+  if (*state) o.catalog.state_file = flags.catalog.state_file;
+  if (*policy) o.catalog.state_policy = state_policy == "serve" ? StatePolicy::kServe : StatePolicy::kStrict;
   if (*expert || *zero_flag) {
     o.runner.experts.clear();
     for (const std::string& text : experts) {

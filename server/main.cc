@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <thread>
 
+#include "server/administration.h"
 #include "server/log.h"
 #include "server/server.h"
 
@@ -41,11 +42,30 @@ int Fail(const Status& status) {
   return 1;
 }
 
+// What the start's content adds to the figures of what is resident; /metrics shows them as they were at the start.
+void AddToModel(const CatalogView& view, ResidentBytes* resident, ServedModel* model) {
+  for (const ExpertInfo& expert : view.experts) {
+    resident->experts += expert.bytes;
+    model->untrained = model->untrained || expert.untrained;
+  }
+  for (const RouterInfo& router : view.routers) {
+    resident->router += router.bytes;
+    model->untrained = model->untrained || router.untrained;
+  }
+}
+
 int Serve(const ServerOptions& options) {
   Log(LogLevel::kInfo, "configuration", nlohmann::ordered_json::parse(ConfigJson(options)));
   auto text = LoadServedText(options.runner.base_directory);
   if (!text.ok()) return Fail(text.status());
-  auto loaded = LoadRunner(options.runner);
+  // With a catalog the runner brings the base alone, and the catalog everything that may change.
+  const bool changeable = !options.admin.empty() || !options.catalog.state_file.empty();
+  RunnerOptions runner = options.runner;
+  if (changeable) {
+    runner.experts.clear();
+    runner.router_directory.clear();
+  }
+  auto loaded = LoadRunner(runner);
   if (!loaded.ok()) return Fail(loaded.status());
   const LoadReport& report = loaded->report;
   for (const std::string& note : report.notes) Log(LogLevel::kInfo, "load note", {{"note", note}});
@@ -64,17 +84,31 @@ int Serve(const ServerOptions& options) {
   text->engine = engine->get();
   text->dtype = report.base_dtype;
   text->untrained = report.untrained;
+  ResidentBytes resident{report.base_bytes, report.expert_bytes, report.router_bytes, report.kv_bytes};
+  std::unique_ptr<Administration> administration;
+  if (changeable) {
+    auto started =
+        Administration::Start(options, loaded->builder.get(), **engine, [&](ServingSet set) { (*engine)->Publish(std::move(set)); });
+    if (!started.ok()) return Fail(started.status());
+    administration = *std::move(started);
+    AddToModel(administration->catalog().Describe(), &resident, &*text);
+  }
   serving = 1;
-  auto server = Server::Start(options, *text, {report.base_bytes, report.expert_bytes, report.router_bytes, report.kv_bytes});
+  auto server = Server::Start(options, *text, resident);
   if (!server.ok()) return Fail(server.status());
 
   const auto snapshot = (*engine)->snapshot();
-  const nlohmann::ordered_json announcement = {
-      {"event", "serving"}, {"grpc_port", (*server)->grpc_port()}, {"metrics_port", (*server)->metrics_port()},
-      {"pid", getpid()},    {"model", snapshot->info().base_name}, {"generation", snapshot->info().generation}};
+  const nlohmann::ordered_json announcement = {{"event", "serving"},
+                                               {"grpc_port", (*server)->grpc_port()},
+                                               {"metrics_port", (*server)->metrics_port()},
+                                               {"admin_port", administration == nullptr ? 0 : administration->admin_port()},
+                                               {"pid", getpid()},
+                                               {"model", snapshot->info().base_name},
+                                               {"generation", snapshot->info().generation}};
   std::printf("%s\n", announcement.dump().c_str());
   std::fflush(stdout);
   while (signals_seen == 0) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  administration.reset();  // nothing changes any more
   Log(LogLevel::kInfo, "draining", {{"seconds", options.drain_seconds}});
   const Status drained = (*server)->Drain([] { return signals_seen > 1; });
   Log(drained.ok() ? LogLevel::kInfo : LogLevel::kWarning, "stopped", {{"complete", drained.ok()}});

@@ -104,6 +104,16 @@ Key Experts(std::vector<RunnerOptions::Expert>* experts) {
           "a list of {\"name\", \"directory\"} in router order (no directory: the zero expert)"};
 }
 
+Key Policy(const std::string& name, StatePolicy* policy) {
+  return {name,
+          [=](const Json& v) {
+            if (v != "strict" && v != "serve") return false;
+            *policy = v == "serve" ? StatePolicy::kServe : StatePolicy::kStrict;
+            return true;
+          },
+          [=] { return Json(*policy == StatePolicy::kServe ? "serve" : "strict"); }, "\"strict\" or \"serve\""};
+}
+
 std::vector<Key> Keys(ServerOptions* o) {
   return {Text("base", &o->runner.base_directory),
           Experts(&o->runner.experts),
@@ -135,6 +145,13 @@ std::vector<Key> Keys(ServerOptions* o) {
           Tenants(&o->gate.tenants),
           Seconds("max_request_seconds", &o->gate.max_request_seconds),
           Share("log_requests", &o->gate.log_requests),
+          Text("admin", &o->admin),
+          Text("artifact_root", &o->catalog.artifact_root),
+          Text("state", &o->catalog.state_file),
+          Policy("state_policy", &o->catalog.state_policy),
+          Whole("artifact_memory_mib", &o->catalog.budget.memory_bytes, 0, 1 << 24, 1 << 20),
+          Whole("max_experts", &o->catalog.budget.max_experts, 1, kMaxArtifactNames),
+          Whole("max_routers", &o->catalog.budget.max_routers, 1, kMaxArtifactNames),
           Seconds("drain_seconds", &o->drain_seconds),
           Seconds("drain_delay_seconds", &o->drain_delay_seconds)};
 }
@@ -178,8 +195,9 @@ Status ValidateOptions(const ServerOptions& options) {
     if (expert.name.empty()) return InvalidArgument("an expert has no name; expected NAME=DIRECTORY");
     if (!names.insert(expert.name).second) return InvalidArgument("expert \"%s\" is given twice", expert.name);
   }
-  for (const auto& [what, value] : {std::pair{"listen", options.listen}, std::pair{"metrics", options.metrics}}) {
-    if (value.empty() && what == std::string("metrics")) continue;
+  for (const auto& [what, value] :
+       {std::pair{"listen", options.listen}, std::pair{"metrics", options.metrics}, std::pair{"admin", options.admin}}) {
+    if (value.empty() && what != std::string("listen")) continue;
     const size_t colon = value.rfind(':');
     const std::string port = colon == std::string::npos ? "" : value.substr(colon + 1);
     if (port.empty() || port.size() > 5 || port.find_first_not_of("0123456789") != std::string::npos || std::stoi(port) > 65535) {
@@ -187,6 +205,7 @@ Status ValidateOptions(const ServerOptions& options) {
     }
   }
   RETURN_IF_ERROR(ValidateTls(options.tls));
+  if (!options.admin.empty()) RETURN_IF_ERROR(CheckAdminAddress("admin", options.admin, TlsOptions{}));
   for (const auto& [what, value, known] :
        {std::tuple{"dtype", options.runner.dtype, std::set<std::string>{"auto", "bf16", "f32"}},
         std::tuple{"backend", options.runner.backend, std::set<std::string>{"auto", "fast", "reference"}}}) {

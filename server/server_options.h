@@ -6,6 +6,7 @@
 #include <string>
 
 #include "engine/base/status.h"
+#include "engine/catalog/catalog.h"
 #include "engine/runner/runner_factory.h"
 #include "engine/runtime/engine.h"
 #include "server/gate_options.h"
@@ -26,6 +27,8 @@ struct ServerOptions {
   bool reflection = true;
   TlsOptions tls;  // of the gRPC ports
   GateOptions gate;
+  std::string admin;               // the admin port, loopback only; port 0 picks one; "" for none
+  CatalogOptions catalog;          // artifact root, state file and its policy, budgets
   double drain_seconds = 30;       // how long accepted work may go on after SIGTERM
   double drain_delay_seconds = 0;  // health says NOT_SERVING this long before new calls are refused (endpoint removal)
 };

@@ -12,17 +12,17 @@ namespace switchyard {
 namespace fs = std::filesystem;
 namespace {
 
-Status SyncDirectory(const std::string& path) {
-  const int fd = open(path.empty() ? "." : path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+Status SyncDirectory(const std::string& path, FileSystem* files = FileSystem::Real()) {
+  const int fd = files->Open(path.empty() ? "." : path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
   if (fd < 0) return Internal("%s: cannot open the directory to sync it: %s", path, std::strerror(errno));
-  const int result = fsync(fd);
-  close(fd);
+  const int result = files->Sync(fd);
+  files->Close(fd);
   return result == 0 ? OkStatus() : Internal("%s: cannot sync the directory: %s", path, std::strerror(errno));
 }
 
-Status WriteAll(int fd, std::span<const std::byte> bytes, const std::string& path) {
+Status WriteAll(FileSystem* files, int fd, std::span<const std::byte> bytes, const std::string& path) {
   while (!bytes.empty()) {
-    const ssize_t n = write(fd, bytes.data(), bytes.size());
+    const ssize_t n = files->Write(fd, bytes.data(), bytes.size());
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return ResourceExhausted("%s: cannot write: %s", path, std::strerror(errno));
     bytes = bytes.subspan(static_cast<size_t>(n));
@@ -37,26 +37,26 @@ std::string StagingName(const std::string& path) {
 
 }  // namespace
 
-Status WriteFileAtomically(const std::string& path, const std::vector<std::span<const std::byte>>& parts) {
+Status WriteFileAtomically(const std::string& path, const std::vector<std::span<const std::byte>>& parts, FileSystem* files) {
   const std::string staging = StagingName(path);
-  const int fd = open(staging.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  const int fd = files->Open(staging, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd < 0) return InvalidArgument("%s: cannot be written: %s", path, std::strerror(errno));
   Status status = OkStatus();
   for (const auto& part : parts) {
-    if (status = WriteAll(fd, part, path); !status.ok()) break;
+    if (status = WriteAll(files, fd, part, path); !status.ok()) break;
   }
-  if (status.ok() && fsync(fd) != 0) status = ResourceExhausted("%s: cannot sync: %s", path, std::strerror(errno));
-  if (close(fd) != 0 && status.ok()) status = ResourceExhausted("%s: cannot close: %s", path, std::strerror(errno));
-  if (status.ok() && std::rename(staging.c_str(), path.c_str()) != 0) status = Internal("%s: cannot rename into place: %s", path, std::strerror(errno));
+  if (status.ok() && files->Sync(fd) != 0) status = ResourceExhausted("%s: cannot sync: %s", path, std::strerror(errno));
+  if (files->Close(fd) != 0 && status.ok()) status = ResourceExhausted("%s: cannot close: %s", path, std::strerror(errno));
+  if (status.ok() && files->Rename(staging, path) != 0) status = Internal("%s: cannot rename into place: %s", path, std::strerror(errno));
   if (!status.ok()) {
-    unlink(staging.c_str());
+    files->Unlink(staging);
     return status;
   }
-  return SyncDirectory(fs::path(path).parent_path().string());
+  return SyncDirectory(fs::path(path).parent_path().string(), files);
 }
 
-Status WriteFileAtomically(const std::string& path, std::string_view text) {
-  return WriteFileAtomically(path, std::vector<std::span<const std::byte>>{std::as_bytes(std::span(text.data(), text.size()))});
+Status WriteFileAtomically(const std::string& path, std::string_view text, FileSystem* files) {
+  return WriteFileAtomically(path, std::vector<std::span<const std::byte>>{std::as_bytes(std::span(text.data(), text.size()))}, files);
 }
 
 StatusOr<StagedDirectory> StagedDirectory::Create(const std::string& final_path) {

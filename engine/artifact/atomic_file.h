@@ -6,13 +6,15 @@
 #include <string>
 #include <vector>
 
+#include "engine/artifact/file_system.h"
 #include "engine/base/status.h"
 
 namespace switchyard {
 
-// Concatenates `parts` into `path`. On error nothing is left behind.
-Status WriteFileAtomically(const std::string& path, const std::vector<std::span<const std::byte>>& parts);
-Status WriteFileAtomically(const std::string& path, std::string_view text);
+// Concatenates `parts` into `path`. On error `path` is what it was and nothing is left beside it; only when the very last call fails, syncing the
+// directory, the new file is there already and the error says that it may not outlive a power cut.
+Status WriteFileAtomically(const std::string& path, const std::vector<std::span<const std::byte>>& parts, FileSystem* files = FileSystem::Real());
+Status WriteFileAtomically(const std::string& path, std::string_view text, FileSystem* files = FileSystem::Real());
 
 // A directory being prepared beside its final name. Publish() renames it; otherwise the destructor removes it.
 class StagedDirectory {

@@ -27,7 +27,8 @@ TEST(ServerOptions, ReadsWhatItPrints) {
   ServerOptions options;
   ASSERT_TRUE(Apply(R"({"base": "b", "experts": [{"name": "law", "directory": "d"}, {"name": "zero"}], "kv_mib": 64, "reflection": false,
                         "drain_seconds": 1.5, "listen": "[::]:0", "max_queued_tasks": 7,
-                        "tenants": {"max_tenants": 5, "default": {"requests_per_second": 0.5}, "named": {"a": {"concurrent_requests": 2}}}})",
+                        "tenants": {"max_tenants": 5, "default": {"requests_per_second": 0.5}, "named": {"a": {"concurrent_requests": 2}}},
+                        "admin": "127.0.0.1:0", "artifact_root": "a", "state": "s.json", "state_policy": "serve", "artifact_memory_mib": 3, "max_experts": 9})",
                     &options)
                   .ok());
   EXPECT_EQ(options.runner.kv_bytes, 64ll << 20);
@@ -36,6 +37,9 @@ TEST(ServerOptions, ReadsWhatItPrints) {
   EXPECT_EQ(options.engine.max_queued_tasks, 7);
   EXPECT_EQ(options.gate.tenants.others.requests_per_second, 0.5);
   EXPECT_EQ(options.gate.tenants.named.at("a").concurrent_requests, 2);
+  EXPECT_EQ(options.catalog.state_policy, StatePolicy::kServe);
+  EXPECT_EQ(options.catalog.budget.memory_bytes, 3ll << 20);
+  EXPECT_EQ(options.catalog.budget.max_experts, 9);
   ServerOptions again;
   ASSERT_TRUE(Apply(ConfigJson(options), &again).ok());
   EXPECT_EQ(ConfigJson(again), ConfigJson(options));
@@ -48,6 +52,8 @@ TEST(ServerOptions, RefusesWhatItDoesNotKnowOrCannotUse) {
   ExpectRefused(R"({"bas": "x"})", {"unknown key \"bas\"", "base"});
   ExpectRefused(R"({"base": "x", "base": "y"})", {"base"});
   ExpectRefused(R"({"base": 3})", {"\"base\": expected text, found 3"});
+  ExpectRefused(R"({"state_policy": "hope"})", {"strict", "serve"});
+  ExpectRefused(R"({"max_routers": 0})", {"max_routers", "1 to"});
   ExpectRefused(R"({"threads": 1.5})", {"threads", "integer"});
   ExpectRefused(R"({"threads": -1})", {"threads", "0 to 1024"});
   ExpectRefused(R"({"threads": 18446744073709551615})", {"threads"});
@@ -81,6 +87,8 @@ TEST(ServerOptions, ValidationNamesTheFieldAndWhatWasFound) {
   refused([](ServerOptions* o) { o->listen = "127.0.0.1:70000"; }, "70000");
   refused([](ServerOptions* o) { o->metrics = "x:-1"; }, "metrics");
   refused([](ServerOptions* o) { o->tls.key = "k"; }, "tls_certificate");
+  refused([](ServerOptions* o) { o->admin = "127.0.0.1"; }, "admin: expected HOST:PORT");
+  refused([](ServerOptions* o) { o->admin = "0.0.0.0:8502"; }, "plain text");
   refused([](ServerOptions* o) { o->runner.dtype = "f64"; }, "f64");
   refused([](ServerOptions* o) { o->runner.backend = "cuda"; }, "cuda");
   refused([](ServerOptions* o) { o->runner.experts = {{"law", "a"}, {"law", "b"}}; }, "law");

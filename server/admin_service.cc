@@ -1,0 +1,84 @@
+#include "server/admin_service.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "server/admin_messages.h"
+#include "server/call_common.h"
+#include "server/log.h"
+
+namespace switchyard {
+namespace {
+
+constexpr uint32_t kDefaultWaitMs = 30000, kMaxWaitMs = 600000;
+// A waiting call looks this often whether its client has gone.
+constexpr std::chrono::milliseconds kPoll{200};
+
+void LogOperation(const Operation& operation) {
+  nlohmann::ordered_json fields = {{"operation", operation.id},
+                                   {"summary", operation.summary},
+                                   {"state", StateName(operation.state)},
+                                   {"changed", operation.changed},
+                                   {"revision", operation.revision}};
+  if (!operation.error.ok()) {
+    fields["step"] = StepName(operation.step);
+    fields["code"] = absl::StatusCodeToString(operation.error.code());
+    fields["message"] = std::string(Message(operation.error));
+  }
+  Log(operation.error.ok() ? LogLevel::kInfo : LogLevel::kWarning, "catalog operation", std::move(fields));
+}
+
+}  // namespace
+
+grpc::Status AdminService::Answer(grpc::ServerContext* context, uint64_t id, uint32_t wait_ms, v1::Operation* response) {
+  const auto end =
+      std::min(DeadlineOf(*context), std::chrono::steady_clock::now() + std::chrono::milliseconds(std::min(wait_ms, kMaxWaitMs)));
+  for (;;) {
+    const auto now = std::chrono::steady_clock::now();
+    const auto operation = catalog_.Wait(id, std::min(end, now + kPoll));
+    if (!operation.ok()) return ToGrpc(operation.status());
+    if (!operation->finished() && now < end && !context->IsCancelled()) continue;
+    if (operation->finished()) LogOperation(*operation);
+    FillOperation(*operation, response);
+    return grpc::Status::OK;
+  }
+}
+
+grpc::Status AdminService::Apply(grpc::ServerContext* context, const v1::ApplyRequest* request, v1::Operation* response) {
+  auto changes = ChangeRequestOf(*request);
+  if (!changes.ok()) return ToGrpc(changes.status());
+  const auto id = catalog_.Submit(*std::move(changes));
+  if (!id.ok()) return ToGrpc(id.status());
+  return Answer(context, *id, request->has_wait_ms() ? request->wait_ms() : kDefaultWaitMs, response);
+}
+
+grpc::Status AdminService::List(grpc::ServerContext*, const v1::ListRequest*, v1::CatalogState* response) {
+  FillState(catalog_.Describe(), response);
+  return grpc::Status::OK;
+}
+
+grpc::Status AdminService::Describe(grpc::ServerContext*, const v1::DescribeRequest* request, v1::Artifact* response) {
+  const auto kind = KindOf(request->kind());
+  if (!kind.ok()) return ToGrpc(kind.status());
+  return ToGrpc(FillArtifact(catalog_.Describe(), *kind, request->name(), response));
+}
+
+grpc::Status AdminService::GetOperation(grpc::ServerContext* context, const v1::GetOperationRequest* request, v1::Operation* response) {
+  return Answer(context, request->id(), request->wait_ms(), response);
+}
+
+grpc::Status AdminService::ListOperations(grpc::ServerContext*, const v1::ListOperationsRequest* request,
+                                          v1::ListOperationsResponse* response) {
+  for (const Operation& operation : catalog_.ListOperations()) {
+    if (request->limit() > 0 && static_cast<uint32_t>(response->operations_size()) >= request->limit()) break;
+    FillOperation(operation, response->add_operations());
+  }
+  return grpc::Status::OK;
+}
+
+grpc::Status AdminService::GetUtilisation(grpc::ServerContext*, const v1::GetUtilisationRequest*, v1::Utilisation* response) {
+  FillUtilisation(engine_, response);
+  return grpc::Status::OK;
+}
+
+}  // namespace switchyard

@@ -1,0 +1,31 @@
+// The admin service: turns its calls into the catalog's operations and waits for them. No logic of its own.
+#pragma once
+
+#include "engine/catalog/catalog.h"
+#include "engine/runtime/engine.h"
+#include "switchyard/v1/admin.grpc.pb.h"
+
+namespace switchyard {
+
+// Thread-safe. Its calls block (waiting is what they are for), so it runs on gRPC's synchronous threads, apart from the inference port's.
+// `catalog` and `engine` must outlive the gRPC server.
+class AdminService final : public v1::Admin::Service {
+ public:
+  AdminService(Catalog& catalog, const Engine& engine) : catalog_(catalog), engine_(engine) {}
+
+  grpc::Status Apply(grpc::ServerContext* context, const v1::ApplyRequest* request, v1::Operation* response) override;
+  grpc::Status List(grpc::ServerContext* context, const v1::ListRequest* request, v1::CatalogState* response) override;
+  grpc::Status Describe(grpc::ServerContext* context, const v1::DescribeRequest* request, v1::Artifact* response) override;
+  grpc::Status GetOperation(grpc::ServerContext* context, const v1::GetOperationRequest* request, v1::Operation* response) override;
+  grpc::Status ListOperations(grpc::ServerContext* context, const v1::ListOperationsRequest* request,
+                              v1::ListOperationsResponse* response) override;
+  grpc::Status GetUtilisation(grpc::ServerContext* context, const v1::GetUtilisationRequest* request, v1::Utilisation* response) override;
+
+ private:
+  grpc::Status Answer(grpc::ServerContext* context, uint64_t id, uint32_t wait_ms, v1::Operation* response);
+
+  Catalog& catalog_;
+  const Engine& engine_;
+};
+
+}  // namespace switchyard

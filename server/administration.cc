@@ -1,0 +1,48 @@
+#include "server/administration.h"
+
+#include <filesystem>
+#include <string>
+#include <utility>
+
+#include "server/log.h"
+
+namespace switchyard {
+namespace {
+
+// The command line's paths are the operator's own: absolute in the catalog, wherever they are.
+std::string Absolute(const std::string& directory) {
+  return directory.empty() ? "" : std::filesystem::absolute(directory).lexically_normal().string();
+}
+
+StatusOr<CatalogContent> InitialContent(const RunnerOptions& options, SnapshotBuilder& builder) {
+  CatalogContent content;
+  for (const RunnerOptions::Expert& expert : options.experts) content.experts.push_back({expert.name, Absolute(expert.directory), ""});
+  if (options.router_directory.empty()) return content;
+  ASSIGN_OR_RETURN(const RouterInfo router, builder.InspectRouter(options.router_directory));
+  content.routers.push_back({router.name, Absolute(options.router_directory), ""});
+  content.stable = {router.name, 0};
+  return content;
+}
+
+}  // namespace
+
+StatusOr<std::unique_ptr<Administration>> Administration::Start(const ServerOptions& options, SnapshotBuilder* builder,
+                                                                const Engine& engine, Catalog::PublishFn publish) {
+  CatalogContent initial;
+  // Not even looked at when the state file is there: its artifacts may be gone by now.
+  const bool has_state = !options.catalog.state_file.empty() && std::filesystem::exists(options.catalog.state_file);
+  if (!has_state) {
+    ASSIGN_OR_RETURN(initial, InitialContent(options.runner, *builder));
+  }
+  std::unique_ptr<Administration> administration(new Administration());
+  ASSIGN_OR_RETURN(administration->catalog_, Catalog::Create(options.catalog, builder, initial, std::move(publish)));
+  const CatalogView view = administration->catalog_->Describe();
+  for (const std::string& problem : view.problems) Log(LogLevel::kError, "left out", {{"problem", problem}});
+  for (const std::string& note : view.role_notes) Log(LogLevel::kInfo, "router", {{"note", note}});
+  if (!options.admin.empty()) {
+    ASSIGN_OR_RETURN(administration->admin_, AdminServer::Start(options.admin, *administration->catalog_, engine, options.reflection));
+  }
+  return administration;
+}
+
+}  // namespace switchyard

@@ -1,0 +1,254 @@
+// The admin port: calls, their errors, waiting; over fake artifacts.
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include "absl/synchronization/notification.h"
+#include "server/admin_server.h"
+#include "server/administration.h"
+#include "server/server_options.h"
+#include "switchyard/v1/admin.grpc.pb.h"
+#include "tests/testing/fake_model_runner.h"
+#include "tests/testing/fake_snapshot_builder.h"
+#include "tests/testing/files.h"
+
+namespace switchyard {
+namespace {
+
+using ::testing::HasSubstr;
+
+class AdminTest : public ::testing::Test {
+ protected:
+  AdminTest() {
+    WriteFakeExpert(dir_.File("root/law-1"), "law1", 100);
+    WriteFakeExpert(dir_.File("root/law-2"), "law2", 100);
+    WriteFakeRouter(dir_.File("root/router-1"), "r1", {{"law", "law1"}, {"zero", "zero"}});
+    CatalogOptions options;
+    options.artifact_root = dir_.File("root");
+    CatalogContent initial;
+    initial.experts = {{"law", "law-1", ""}, {"zero", "", ""}};
+    initial.routers = {{"one", "router-1", ""}};
+    initial.stable = {"one", 0};
+    catalog_ = Catalog::Create(options, &builder_, initial, [](ServingSet) {}).value();
+    engine_ = Engine::Create({}, &runner_).value();
+    server_ = AdminServer::Start("127.0.0.1:0", *catalog_, *engine_, false).value();
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+    stub_ = v1::Admin::NewStub(
+        grpc::CreateCustomChannel("127.0.0.1:" + std::to_string(server_->port()), grpc::InsecureChannelCredentials(), arguments));
+  }
+
+  static v1::ApplyRequest Load(const std::string& name, const std::string& directory, bool replace = false) {
+    v1::ApplyRequest request;
+    v1::LoadChange* load = request.add_changes()->mutable_load();
+    load->set_kind(v1::ARTIFACT_KIND_EXPERT);
+    load->set_name(name);
+    load->set_directory(directory);
+    load->set_replace(replace);
+    return request;
+  }
+  grpc::Status Apply(const v1::ApplyRequest& request, v1::Operation* operation) {
+    grpc::ClientContext context;
+    return stub_->Apply(&context, request, operation);
+  }
+  v1::CatalogState List() {
+    grpc::ClientContext context;
+    v1::CatalogState state;
+    EXPECT_TRUE(stub_->List(&context, {}, &state).ok());
+    return state;
+  }
+
+  TempDir dir_;
+  FakeSnapshotBuilder builder_;
+  FakeModelRunner runner_;
+  std::unique_ptr<Catalog> catalog_;
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<AdminServer> server_;
+  std::unique_ptr<v1::Admin::Stub> stub_;
+};
+
+TEST_F(AdminTest, AnApplyAnswersWhenItIsRoutable) {
+  v1::Operation operation;
+  ASSERT_TRUE(Apply(Load("law", "law-2", true), &operation).ok());
+  EXPECT_EQ(operation.state(), v1::Operation::STATE_SUCCEEDED);
+  EXPECT_TRUE(operation.changed());
+  EXPECT_EQ(operation.revision(), 2u);
+  ASSERT_EQ(operation.retired_size(), 1);
+  EXPECT_EQ(operation.retired(0).generation(), "law1");
+  ASSERT_EQ(operation.notes_size(), 1);
+  EXPECT_THAT(operation.notes(0), HasSubstr("masked until they are served: law (law1)"));
+  const v1::CatalogState state = List();
+  EXPECT_EQ(state.experts(0).generation(), "law2");
+  EXPECT_EQ(state.history_size(), 1);
+  EXPECT_FALSE(state.routers(0).bound(0).served());
+  EXPECT_EQ(state.roles(0).role(), v1::ROUTER_ROLE_STABLE);
+}
+
+TEST_F(AdminTest, AFailedOperationNamesItsStepAndTheCallSucceeds) {
+  v1::Operation operation;
+  ASSERT_TRUE(Apply(Load("x", "nowhere"), &operation).ok());
+  EXPECT_EQ(operation.state(), v1::Operation::STATE_FAILED);
+  EXPECT_EQ(operation.error().code(), static_cast<int>(grpc::NOT_FOUND));
+  EXPECT_EQ(operation.error().step(), "plan");
+  EXPECT_THAT(operation.error().message(), HasSubstr("nowhere"));
+  EXPECT_EQ(List().revision(), 1u);
+}
+
+TEST_F(AdminTest, AnAnswerMayComeBeforeTheEndAndTheOperationIsFollowed) {
+  absl::Notification go;
+  builder_.before_load = [&] { go.WaitForNotification(); };
+  v1::ApplyRequest request = Load("law", "law-2", true);
+  request.set_wait_ms(0);
+  v1::Operation operation;
+  ASSERT_TRUE(Apply(request, &operation).ok());
+  EXPECT_LT(operation.state(), v1::Operation::STATE_SUCCEEDED);
+  go.Notify();
+  v1::GetOperationRequest follow;
+  follow.set_id(operation.id());
+  follow.set_wait_ms(60000);
+  grpc::ClientContext context;
+  ASSERT_TRUE(stub_->GetOperation(&context, follow, &operation).ok());
+  EXPECT_EQ(operation.state(), v1::Operation::STATE_SUCCEEDED);
+}
+
+TEST_F(AdminTest, WhatNoStateCouldMeetIsRefusedByTheCallItself) {
+  v1::Operation operation;
+  EXPECT_EQ(Apply({}, &operation).error_code(), grpc::INVALID_ARGUMENT);
+  v1::ApplyRequest request = Load("x", "/etc");
+  EXPECT_EQ(Apply(request, &operation).error_code(), grpc::INVALID_ARGUMENT);
+  request = Load("x", "law-2");
+  request.mutable_changes(0)->mutable_load()->clear_kind();
+  const grpc::Status status = Apply(request, &operation);
+  EXPECT_EQ(status.error_code(), grpc::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("changes[0]: kind"));
+  request.Clear();
+  request.add_changes();
+  EXPECT_EQ(Apply(request, &operation).error_code(), grpc::INVALID_ARGUMENT);
+  request.mutable_changes(0)->mutable_role()->set_router("one");
+  EXPECT_EQ(Apply(request, &operation).error_code(), grpc::INVALID_ARGUMENT);
+}
+
+TEST_F(AdminTest, EveryKindOfChangeArrives) {
+  v1::ApplyRequest request = Load("next", "law-2");
+  v1::AliasChange* alias = request.add_changes()->mutable_alias();
+  alias->set_kind(v1::ARTIFACT_KIND_EXPERT);
+  alias->set_name("law");
+  alias->set_target("next");
+  alias->set_expected_generation("law1");
+  v1::UnloadChange* unload = request.add_changes()->mutable_unload();
+  unload->set_kind(v1::ARTIFACT_KIND_EXPERT);
+  unload->set_name("next");
+  v1::RoleChange* role = request.add_changes()->mutable_role();
+  role->set_role(v1::ROUTER_ROLE_CANARY);
+  role->set_router("one");
+  role->set_share(0.5);
+  request.add_changes()->mutable_promote();
+  request.set_expected_revision(1);
+  request.set_allow_masking(true);
+  v1::Operation operation;
+  ASSERT_TRUE(Apply(request, &operation).ok());
+  EXPECT_EQ(operation.state(), v1::Operation::STATE_SUCCEEDED) << operation.error().message();
+  EXPECT_EQ(List().experts(0).generation(), "law2");
+  request.Clear();
+  request.add_changes()->mutable_roll_back()->set_revision(1);
+  ASSERT_TRUE(Apply(request, &operation).ok());
+  EXPECT_EQ(operation.state(), v1::Operation::STATE_SUCCEEDED) << operation.error().message();
+  EXPECT_EQ(List().experts(0).generation(), "law1");
+  request.set_expected_revision(1);
+  ASSERT_TRUE(Apply(request, &operation).ok());
+  EXPECT_EQ(operation.error().code(), static_cast<int>(grpc::FAILED_PRECONDITION));
+}
+
+TEST_F(AdminTest, OneArtifactOneOperationAndAllOperationsCanBeAskedFor) {
+  v1::DescribeRequest describe;
+  describe.set_kind(v1::ARTIFACT_KIND_ROUTER);
+  describe.set_name("one");
+  v1::Artifact artifact;
+  grpc::ClientContext first;
+  ASSERT_TRUE(stub_->Describe(&first, describe, &artifact).ok());
+  EXPECT_EQ(artifact.bound_size(), 2);
+  EXPECT_EQ(artifact.roles(0), v1::ROUTER_ROLE_STABLE);
+  describe.set_name("none");
+  grpc::ClientContext second;
+  const grpc::Status missing = stub_->Describe(&second, describe, &artifact);
+  EXPECT_EQ(missing.error_code(), grpc::NOT_FOUND);
+  EXPECT_THAT(missing.error_message(), HasSubstr("there are: one"));
+  v1::Operation operation;
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(Apply(Load("x", "nowhere"), &operation).ok());
+  v1::ListOperationsRequest list;
+  list.set_limit(2);
+  v1::ListOperationsResponse operations;
+  grpc::ClientContext third;
+  ASSERT_TRUE(stub_->ListOperations(&third, list, &operations).ok());
+  ASSERT_EQ(operations.operations_size(), 2);
+  EXPECT_EQ(operations.operations(0).id(), 3u);
+  v1::GetOperationRequest get;
+  get.set_id(99);
+  grpc::ClientContext fourth;
+  EXPECT_EQ(stub_->GetOperation(&fourth, get, &operation).error_code(), grpc::NOT_FOUND);
+  v1::Utilisation utilisation;
+  grpc::ClientContext fifth;
+  ASSERT_TRUE(stub_->GetUtilisation(&fifth, {}, &utilisation).ok());
+  EXPECT_FALSE(utilisation.snapshot().empty());
+  EXPECT_GT(utilisation.kv_blocks_total(), 0);
+}
+
+TEST_F(AdminTest, PlainTextStaysOnThisMachine) {
+  for (const char* address : {"0.0.0.0:0", "[::]:0", "10.0.0.1:0", "example.org:0"}) {
+    EXPECT_EQ(AdminServer::Start(address, *catalog_, *engine_, false).status().code(), absl::StatusCode::kInvalidArgument) << address;
+  }
+}
+
+class AdministrationTest : public ::testing::Test {
+ protected:
+  AdministrationTest() {
+    WriteFakeExpert(dir_.File("root/law-1"), "law1", 100);
+    WriteFakeExpert(dir_.File("root/med-1"), "med1", 100);
+    WriteFakeRouter(dir_.File("elsewhere"), "r1", {{"law", "law1"}, {"zero", "zero"}});
+    options_.runner.experts = {{"law", dir_.File("root/law-1")}, {"zero", ""}};
+    options_.runner.router_directory = dir_.File("elsewhere");
+    options_.catalog.artifact_root = dir_.File("root");
+    options_.catalog.state_file = dir_.File("state.json");
+    engine_ = Engine::Create({}, &runner_).value();
+  }
+  StatusOr<std::unique_ptr<Administration>> Start() {
+    return Administration::Start(options_, &builder_, *engine_, [this](ServingSet set) { generation_ = set.stable->info().generation; });
+  }
+  TempDir dir_;
+  ServerOptions options_;
+  FakeSnapshotBuilder builder_;
+  FakeModelRunner runner_;
+  std::unique_ptr<Engine> engine_;
+  std::string generation_;
+};
+
+TEST_F(AdministrationTest, TheCommandLineMakesTheFirstContentAndTheStateFileTheNext) {
+  auto first = Start();
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_EQ((*first)->admin_port(), 0) << "off unless asked for";
+  EXPECT_EQ(generation_, "base-1/law=law1/zero=zero/router=r1");
+  const auto id = (*first)->catalog().Submit({{LoadChange{ArtifactKind::kExpert, "med", "med-1", false, {}}}, {}, false, false});
+  ASSERT_TRUE((*first)->catalog().Wait(*id, Clock::Time::max())->error.ok());
+  first->reset();
+  options_.runner.experts.clear();
+  options_.runner.router_directory.clear();
+  options_.admin = "127.0.0.1:0";
+  auto second = Start();
+  ASSERT_TRUE(second.ok()) << second.status();
+  EXPECT_GT((*second)->admin_port(), 0);
+  EXPECT_EQ(generation_, "base-1/law=law1/zero=zero/med=med1/router=r1");
+}
+
+TEST_F(AdministrationTest, ARouterIsCalledByItsOwnName) {
+  auto administration = Start();
+  ASSERT_TRUE(administration.ok()) << administration.status();
+  EXPECT_EQ((*administration)->catalog().Describe().content.stable.router, "elsewhere");
+}
+
+TEST_F(AdministrationTest, WhatCannotBeLoadedEndsTheStart) {
+  options_.runner.experts[0].directory = dir_.File("gone");
+  EXPECT_EQ(Start().status().code(), absl::StatusCode::kNotFound);
+}
+
+}  // namespace
+}  // namespace switchyard
