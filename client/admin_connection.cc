@@ -5,6 +5,7 @@
 #include "CLI/Config.hpp"
 #include "CLI/Formatter.hpp"
 #include "absl/strings/str_format.h"
+#include "client/flags.h"
 #include "client/rpc_error.h"
 #include "client/screen_text.h"
 #include "grpcpp/client_context.h"
@@ -24,6 +25,7 @@ void AddAdminConnectionFlags(CLI::App& app, ConnectionOptions* options) {
       ->check(CLI::Range(0.001, 1e6).description(""))
       ->capture_default_str()
       ->group("Connection");
+  AddSecretFlags(app, options);
 }
 
 ExitCode FailAdmin(Terminal& terminal, const grpc::Status& status, const ConnectionOptions& options) {
@@ -49,6 +51,7 @@ AdminConnection::AdminConnection(ConnectionOptions options)
 void AdminConnection::Prepare(grpc::ClientContext* context, double more_s) const {
   const auto timeout = std::chrono::duration<double>(options_.timeout_s + more_s);
   context->set_deadline(std::chrono::system_clock::now() + std::chrono::duration_cast<std::chrono::microseconds>(timeout));
+  if (!options_.token.empty()) context->AddMetadata("authorization", "Bearer " + options_.token);
 }
 
 grpc::Status AdminConnection::Apply(const v1::ApplyRequest& request, v1::Operation* response) {

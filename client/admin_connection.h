@@ -13,7 +13,7 @@ namespace switchyard::client {
 
 inline constexpr char kDefaultAdmin[] = "127.0.0.1:8502";
 
-// --server (SWITCHYARD_ADMIN), --timeout
+// --server (SWITCHYARD_ADMIN), --timeout, TLS and token
 void AddAdminConnectionFlags(CLI::App& app, ConnectionOptions* options);
 // What went wrong and what to do, on the error stream.
 ExitCode FailAdmin(Terminal& terminal, const grpc::Status& status, const ConnectionOptions& options);

@@ -54,6 +54,16 @@ void AddConnectionFlags(CLI::App& app, ConnectionOptions* options) {
       ->check(CLI::Range(1, 2047).description(""))
       ->capture_default_str()
       ->group(group);
+  AddSecretFlags(app, options);
+  app.add_option("--tenant", options->tenant, "Whose limits count, where the token does not say it")
+      ->envname("SWITCHYARD_TENANT")
+      ->type_name("NAME")
+      ->check([](const std::string& text) { return IsHeaderText(text) ? std::string() : "expected printable ASCII without blanks"; }, "")
+      ->group(group);
+}
+
+void AddSecretFlags(CLI::App& app, ConnectionOptions* options) {
+  const std::string group = "Connection";
   app.add_flag("--tls", options->tls, "Speak TLS; the system's roots unless --tls-ca names others")
       ->envname("SWITCHYARD_TLS")
       ->group(group);
@@ -66,11 +76,6 @@ void AddConnectionFlags(CLI::App& app, ConnectionOptions* options) {
   key->needs(certificate);
   AddFile(app, "--token-file", ReadTokenFile, &options->token,
           "The bearer token to send; without TLS only a loopback server should get one", "SWITCHYARD_TOKEN_FILE");
-  app.add_option("--tenant", options->tenant, "Whose limits count, where the token does not say it")
-      ->envname("SWITCHYARD_TENANT")
-      ->type_name("NAME")
-      ->check([](const std::string& text) { return IsHeaderText(text) ? std::string() : "expected printable ASCII without blanks"; }, "")
-      ->group(group);
 }
 
 std::vector<CLI::Option*> RoutingFlags::AddTo(CLI::App& app) {

@@ -17,6 +17,8 @@ namespace switchyard::client {
 // --server, --timeout, --max-message-mib, and what makes the connection safe: --tls, --tls-ca, --tls-cert, --tls-key, --token-file,
 // --tenant. Files are read while the command line is parsed.
 void AddConnectionFlags(CLI::App& app, ConnectionOptions* options);
+// Of these, what any port of the server may want: --tls, --tls-ca, --tls-cert, --tls-key, --token-file.
+void AddSecretFlags(CLI::App& app, ConnectionOptions* options);
 
 // How the request chooses experts, and which generation must answer.
 struct RoutingFlags {

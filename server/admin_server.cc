@@ -6,7 +6,7 @@
 
 #include <chrono>
 
-#include "server/tls_options.h"
+#include "server/credentials.h"
 
 namespace switchyard {
 namespace {
@@ -14,19 +14,26 @@ constexpr int kMaxThreads = 32;  // waiting calls, and the poller
 constexpr int kMaxMessageBytes = 4 << 20;
 }  // namespace
 
-StatusOr<std::unique_ptr<AdminServer>> AdminServer::Start(const std::string& address, Catalog& catalog, const Engine& engine,
-                                                          bool reflection) {
-  RETURN_IF_ERROR(CheckAdminAddress("admin", address, TlsOptions{}));
-  std::unique_ptr<AdminServer> server(new AdminServer(catalog, engine));
-  if (reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+StatusOr<std::unique_ptr<AdminServer>> AdminServer::Start(const AdminServerOptions& options, Catalog& catalog, const Engine& engine) {
+  RETURN_IF_ERROR(CheckAdminAddress("admin", options.address, options.tls));
+  ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ServerCredentials> credentials, MakeServerCredentials(options.tls));
+  ASSIGN_OR_RETURN(std::unique_ptr<Authorizer> authorizer, Authorizer::Open(options.tokens));
+  std::unique_ptr<AdminServer> server(new AdminServer(std::move(authorizer), catalog, engine));
+  if (options.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
-  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &server->port_);
+  builder.AddListeningPort(options.address, credentials, &server->port_);
   builder.SetResourceQuota(grpc::ResourceQuota("admin").SetMaxThreads(kMaxThreads));
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.RegisterService(&server->service_);
   server->grpc_ = builder.BuildAndStart();
-  if (server->grpc_ == nullptr || server->port_ == 0) return Unavailable("admin: cannot listen on %s (is another server there?)", address);
+  if (server->grpc_ == nullptr || server->port_ == 0) {
+    return Unavailable("admin: cannot listen on %s (is another server there?)", options.address);
+  }
+  if (server->authorizer_->enabled()) {
+    server->reload_ =
+        std::make_unique<Periodic>(std::chrono::seconds(options.tls.reload_seconds), [tokens = server->authorizer_.get()] { tokens->Reload(); });
+  }
   return server;
 }
 

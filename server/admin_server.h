@@ -6,6 +6,9 @@
 
 #include "engine/base/status.h"
 #include "server/admin_service.h"
+#include "server/authorization.h"
+#include "server/periodic.h"
+#include "server/tls_options.h"
 
 namespace grpc {
 class Server;
@@ -13,19 +16,29 @@ class Server;
 
 namespace switchyard {
 
+struct AdminServerOptions {
+  std::string address;     // HOST:PORT, port 0 picks one
+  TlsOptions tls;          // as the inference port's
+  std::string tokens;      // file of bearer tokens: callers need the role `admin`; "": everybody who reaches the port may do everything
+  bool reflection = true;
+};
+
 // Thread-compatible.
 class AdminServer {
  public:
-  // `catalog` and `engine` must outlive it. INVALID_ARGUMENT for an address that other machines can reach (the port speaks plain text);
-  // UNAVAILABLE when it cannot be bound.
-  static StatusOr<std::unique_ptr<AdminServer>> Start(const std::string& address, Catalog& catalog, const Engine& engine, bool reflection);
+  // `catalog` and `engine` must outlive it. INVALID_ARGUMENT for plain text on an address that other machines can reach; UNAVAILABLE when
+  // it cannot be bound; and the errors of MakeServerCredentials and Authorizer::Open.
+  static StatusOr<std::unique_ptr<AdminServer>> Start(const AdminServerOptions& options, Catalog& catalog, const Engine& engine);
   ~AdminServer();  // ends the calls that wait, their operations go on
   int port() const { return port_; }
 
  private:
-  AdminServer(Catalog& catalog, const Engine& engine) : service_(catalog, engine) {}
+  AdminServer(std::unique_ptr<Authorizer> authorizer, Catalog& catalog, const Engine& engine)
+      : authorizer_(std::move(authorizer)), service_(*authorizer_, catalog, engine) {}
+  const std::unique_ptr<Authorizer> authorizer_;
   AdminService service_;
   std::unique_ptr<grpc::Server> grpc_;
+  std::unique_ptr<Periodic> reload_;  // of the tokens
   int port_ = 0;
 };
 

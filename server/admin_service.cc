@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <iterator>
+#include <string_view>
 
 #include "server/admin_messages.h"
 #include "server/call_common.h"
@@ -30,6 +32,13 @@ void LogOperation(const Operation& operation) {
 
 }  // namespace
 
+grpc::Status AdminService::Admit(const grpc::ServerContext& context) const {
+  const auto [first, last] = context.client_metadata().equal_range("authorization");
+  const bool one = first != last && std::next(first) == last;
+  const auto identity = authorizer_.Check(one ? std::string_view(first->second.data(), first->second.size()) : std::string_view(), Role::kAdmin);
+  return identity.ok() ? grpc::Status::OK : ToGrpc(identity.status());
+}
+
 grpc::Status AdminService::Answer(grpc::ServerContext* context, uint64_t id, uint32_t wait_ms, v1::Operation* response) {
   const auto end =
       std::min(DeadlineOf(*context), std::chrono::steady_clock::now() + std::chrono::milliseconds(std::min(wait_ms, kMaxWaitMs)));
@@ -45,6 +54,7 @@ grpc::Status AdminService::Answer(grpc::ServerContext* context, uint64_t id, uin
 }
 
 grpc::Status AdminService::Apply(grpc::ServerContext* context, const v1::ApplyRequest* request, v1::Operation* response) {
+  if (const grpc::Status refused = Admit(*context); !refused.ok()) return refused;
   auto changes = ChangeRequestOf(*request);
   if (!changes.ok()) return ToGrpc(changes.status());
   const auto id = catalog_.Submit(*std::move(changes));
@@ -52,23 +62,27 @@ grpc::Status AdminService::Apply(grpc::ServerContext* context, const v1::ApplyRe
   return Answer(context, *id, request->has_wait_ms() ? request->wait_ms() : kDefaultWaitMs, response);
 }
 
-grpc::Status AdminService::List(grpc::ServerContext*, const v1::ListRequest*, v1::CatalogState* response) {
+grpc::Status AdminService::List(grpc::ServerContext* context, const v1::ListRequest*, v1::CatalogState* response) {
+  if (const grpc::Status refused = Admit(*context); !refused.ok()) return refused;
   FillState(catalog_.Describe(), response);
   return grpc::Status::OK;
 }
 
-grpc::Status AdminService::Describe(grpc::ServerContext*, const v1::DescribeRequest* request, v1::Artifact* response) {
+grpc::Status AdminService::Describe(grpc::ServerContext* context, const v1::DescribeRequest* request, v1::Artifact* response) {
+  if (const grpc::Status refused = Admit(*context); !refused.ok()) return refused;
   const auto kind = KindOf(request->kind());
   if (!kind.ok()) return ToGrpc(kind.status());
   return ToGrpc(FillArtifact(catalog_.Describe(), *kind, request->name(), response));
 }
 
 grpc::Status AdminService::GetOperation(grpc::ServerContext* context, const v1::GetOperationRequest* request, v1::Operation* response) {
+  if (const grpc::Status refused = Admit(*context); !refused.ok()) return refused;
   return Answer(context, request->id(), request->wait_ms(), response);
 }
 
-grpc::Status AdminService::ListOperations(grpc::ServerContext*, const v1::ListOperationsRequest* request,
+grpc::Status AdminService::ListOperations(grpc::ServerContext* context, const v1::ListOperationsRequest* request,
                                           v1::ListOperationsResponse* response) {
+  if (const grpc::Status refused = Admit(*context); !refused.ok()) return refused;
   for (const Operation& operation : catalog_.ListOperations()) {
     if (request->limit() > 0 && static_cast<uint32_t>(response->operations_size()) >= request->limit()) break;
     FillOperation(operation, response->add_operations());
@@ -76,7 +90,8 @@ grpc::Status AdminService::ListOperations(grpc::ServerContext*, const v1::ListOp
   return grpc::Status::OK;
 }
 
-grpc::Status AdminService::GetUtilisation(grpc::ServerContext*, const v1::GetUtilisationRequest*, v1::Utilisation* response) {
+grpc::Status AdminService::GetUtilisation(grpc::ServerContext* context, const v1::GetUtilisationRequest*, v1::Utilisation* response) {
+  if (const grpc::Status refused = Admit(*context); !refused.ok()) return refused;
   FillUtilisation(engine_, response);
   return grpc::Status::OK;
 }

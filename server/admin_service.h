@@ -1,17 +1,20 @@
-// The admin service: turns its calls into the catalog's operations and waits for them. No logic of its own.
+// The admin service: turns its calls into the catalog's operations and waits for them. Every call begins with its token. No logic of its
+// own beyond that.
 #pragma once
 
 #include "engine/catalog/catalog.h"
 #include "engine/runtime/engine.h"
+#include "server/authorization.h"
 #include "switchyard/v1/admin.grpc.pb.h"
 
 namespace switchyard {
 
 // Thread-safe. Its calls block (waiting is what they are for), so it runs on gRPC's synchronous threads, apart from the inference port's.
-// `catalog` and `engine` must outlive the gRPC server.
+// All three must outlive the gRPC server.
 class AdminService final : public v1::Admin::Service {
  public:
-  AdminService(Catalog& catalog, const Engine& engine) : catalog_(catalog), engine_(engine) {}
+  AdminService(const Authorizer& authorizer, Catalog& catalog, const Engine& engine)
+      : authorizer_(authorizer), catalog_(catalog), engine_(engine) {}
 
   grpc::Status Apply(grpc::ServerContext* context, const v1::ApplyRequest* request, v1::Operation* response) override;
   grpc::Status List(grpc::ServerContext* context, const v1::ListRequest* request, v1::CatalogState* response) override;
@@ -22,8 +25,11 @@ class AdminService final : public v1::Admin::Service {
   grpc::Status GetUtilisation(grpc::ServerContext* context, const v1::GetUtilisationRequest* request, v1::Utilisation* response) override;
 
  private:
+  // UNAUTHENTICATED or PERMISSION_DENIED when the caller is no administrator.
+  grpc::Status Admit(const grpc::ServerContext& context) const;
   grpc::Status Answer(grpc::ServerContext* context, uint64_t id, uint32_t wait_ms, v1::Operation* response);
 
+  const Authorizer& authorizer_;
   Catalog& catalog_;
   const Engine& engine_;
 };

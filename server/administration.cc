@@ -40,7 +40,8 @@ StatusOr<std::unique_ptr<Administration>> Administration::Start(const ServerOpti
   for (const std::string& problem : view.problems) Log(LogLevel::kError, "left out", {{"problem", problem}});
   for (const std::string& note : view.role_notes) Log(LogLevel::kInfo, "router", {{"note", note}});
   if (!options.admin.empty()) {
-    ASSIGN_OR_RETURN(administration->admin_, AdminServer::Start(options.admin, *administration->catalog_, engine, options.reflection));
+    ASSIGN_OR_RETURN(administration->admin_, AdminServer::Start({options.admin, options.tls, options.gate.tokens, options.reflection},
+                                                                *administration->catalog_, engine));
   }
   return administration;
 }

@@ -205,7 +205,7 @@ Status ValidateOptions(const ServerOptions& options) {
     }
   }
   RETURN_IF_ERROR(ValidateTls(options.tls));
-  if (!options.admin.empty()) RETURN_IF_ERROR(CheckAdminAddress("admin", options.admin, TlsOptions{}));
+  if (!options.admin.empty()) RETURN_IF_ERROR(CheckAdminAddress("admin", options.admin, options.tls));
   for (const auto& [what, value, known] :
        {std::tuple{"dtype", options.runner.dtype, std::set<std::string>{"auto", "bf16", "f32"}},
         std::tuple{"backend", options.runner.backend, std::set<std::string>{"auto", "fast", "reference"}}}) {

@@ -3,7 +3,11 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <memory>
+
 #include "absl/synchronization/notification.h"
+#include "engine/artifact/sha256.h"
 #include "server/admin_server.h"
 #include "server/administration.h"
 #include "server/server_options.h"
@@ -31,7 +35,7 @@ class AdminTest : public ::testing::Test {
     initial.stable = {"one", 0};
     catalog_ = Catalog::Create(options, &builder_, initial, [](ServingSet) {}).value();
     engine_ = Engine::Create({}, &runner_).value();
-    server_ = AdminServer::Start("127.0.0.1:0", *catalog_, *engine_, false).value();
+    server_ = AdminServer::Start({.address = "127.0.0.1:0", .reflection = false}, *catalog_, *engine_).value();
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
     stub_ = v1::Admin::NewStub(
@@ -195,8 +199,49 @@ TEST_F(AdminTest, OneArtifactOneOperationAndAllOperationsCanBeAskedFor) {
 
 TEST_F(AdminTest, PlainTextStaysOnThisMachine) {
   for (const char* address : {"0.0.0.0:0", "[::]:0", "10.0.0.1:0", "example.org:0"}) {
-    EXPECT_EQ(AdminServer::Start(address, *catalog_, *engine_, false).status().code(), absl::StatusCode::kInvalidArgument) << address;
+    EXPECT_EQ(AdminServer::Start({.address = address, .reflection = false}, *catalog_, *engine_).status().code(), absl::StatusCode::kInvalidArgument) << address;
   }
+}
+
+// The token's hash is in the file, the token with the caller; the role is what counts.
+TEST_F(AdminTest, TokensNeedTheRoleAdmin) {
+  const std::string admin = "an-administrator-of-this-server", user = "somebody-who-only-asks-questions";
+  const auto entry = [](const std::string& name, const std::string& token, const std::string& role) {
+    return R"({"name":")" + name + R"(","sha256":")" + Sha256Hex(token) + R"(","roles":[")" + role + R"("]})";
+  };
+  std::ofstream(dir_.File("tokens.json")) << R"({"tokens":[)" << entry("root", admin, "admin") << "," << entry("user", user, "infer") << "]}";
+  const auto server = AdminServer::Start({.address = "127.0.0.1:0", .tokens = dir_.File("tokens.json"), .reflection = false}, *catalog_, *engine_);
+  ASSERT_TRUE(server.ok()) << server.status();
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  const auto stub = v1::Admin::NewStub(
+      grpc::CreateCustomChannel("127.0.0.1:" + std::to_string((*server)->port()), grpc::InsecureChannelCredentials(), arguments));
+  const auto codes = [&](const std::string& token) {
+    std::vector<grpc::StatusCode> found;
+    const auto context = [&] {
+      auto made = std::make_unique<grpc::ClientContext>();
+      if (!token.empty()) made->AddMetadata("authorization", "Bearer " + token);
+      return made;
+    };
+    v1::CatalogState state;
+    v1::Operation operation;
+    v1::Artifact artifact;
+    v1::ListOperationsResponse operations;
+    v1::Utilisation utilisation;
+    found.push_back(stub->List(context().get(), {}, &state).error_code());
+    found.push_back(stub->Apply(context().get(), Load("med", "nowhere"), &operation).error_code());
+    found.push_back(stub->Describe(context().get(), {}, &artifact).error_code());
+    found.push_back(stub->GetOperation(context().get(), {}, &operation).error_code());
+    found.push_back(stub->ListOperations(context().get(), {}, &operations).error_code());
+    found.push_back(stub->GetUtilisation(context().get(), {}, &utilisation).error_code());
+    return found;
+  };
+  EXPECT_THAT(codes(""), ::testing::Each(grpc::UNAUTHENTICATED));
+  EXPECT_THAT(codes("not-a-token-of-this-server"), ::testing::Each(grpc::UNAUTHENTICATED));
+  EXPECT_THAT(codes(user), ::testing::Each(grpc::PERMISSION_DENIED));
+  const auto allowed = codes(admin);
+  EXPECT_EQ(allowed[0], grpc::OK);
+  EXPECT_THAT(allowed, ::testing::Each(::testing::AllOf(::testing::Ne(grpc::UNAUTHENTICATED), ::testing::Ne(grpc::PERMISSION_DENIED))));
 }
 
 class AdministrationTest : public ::testing::Test {
