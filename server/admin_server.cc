@@ -14,6 +14,9 @@ constexpr int kMaxThreads = 32;  // waiting calls, and the poller
 constexpr int kMaxMessageBytes = 4 << 20;
 }  // namespace
 
+AdminServer::AdminServer(std::unique_ptr<Authorizer> authorizer, Catalog& catalog, const Engine& engine)
+    : authorizer_(std::move(authorizer)), service_(*authorizer_, catalog, engine) {}
+
 StatusOr<std::unique_ptr<AdminServer>> AdminServer::Start(const AdminServerOptions& options, Catalog& catalog, const Engine& engine) {
   RETURN_IF_ERROR(CheckAdminAddress("admin", options.address, options.tls));
   ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ServerCredentials> credentials, MakeServerCredentials(options.tls));

@@ -33,8 +33,7 @@ class AdminServer {
   int port() const { return port_; }
 
  private:
-  AdminServer(std::unique_ptr<Authorizer> authorizer, Catalog& catalog, const Engine& engine)
-      : authorizer_(std::move(authorizer)), service_(*authorizer_, catalog, engine) {}
+  AdminServer(std::unique_ptr<Authorizer> authorizer, Catalog& catalog, const Engine& engine);
   const std::unique_ptr<Authorizer> authorizer_;
   AdminService service_;
   std::unique_ptr<grpc::Server> grpc_;
