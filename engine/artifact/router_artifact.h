@@ -24,7 +24,7 @@ struct RouterExpertBinding {
 struct RouterManifest {
   int32_t format_version = 1;
   std::string name;
-  std::string kind;              // "dense2moe_mlp" | "linear"
+  std::string kind;              // a method of docs/routing-methods.md: "linear", "arrow", ...
   int32_t top_k = 1;
   std::string weight_mode;       // "renorm" (over the selected) | "raw" (softmax value) | "one" (1 / number selected)
   bool round_probabilities_bf16 = false;   // the Dense2MoE compatibility mode

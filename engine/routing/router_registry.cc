@@ -1,6 +1,10 @@
 // The methods by kind. A new method is one file and one row here.
+#include "engine/routing/aoe_router.h"
+#include "engine/routing/arrow_router.h"
 #include "engine/routing/dense2moe_mlp_router.h"
+#include "engine/routing/ermoe_router.h"
 #include "engine/routing/linear_router.h"
+#include "engine/routing/phatgoose_router.h"
 #include "engine/routing/router.h"
 
 namespace switchyard {
@@ -13,8 +17,12 @@ struct Method {
 };
 
 constexpr Method kMethods[] = {
+    {"aoe", LoadAoeRouter},
+    {"arrow", LoadArrowRouter},
     {"dense2moe_mlp", LoadDense2MoeMlpRouter},
+    {"ermoe", LoadErmoeRouter},
     {"linear", LoadLinearRouter},
+    {"phatgoose", LoadPhatgooseRouter},
 };
 
 StatusOr<SelectionRule> RuleOf(const RouterArtifact& artifact) {

@@ -1,0 +1,56 @@
+// One artifact of random parameters for every kind the registry knows: what the property tests run over. A new kind is a row here.
+#pragma once
+
+#include "tests/routing/router_draft.h"
+
+namespace switchyard {
+
+// Experts e0 to e3 and, last, zero.
+inline Draft WithZero(const std::string& kind) {
+  Draft draft(kind, 2);
+  draft.manifest.experts.back() = {"zero", "zero", true};
+  draft.manifest.separable = true;
+  for (int l = 0; l < kLayers; ++l) draft[absl::StrFormat("layers.%d.router.zero_score", l)] = at::full({1}, .6f);
+  return draft;
+}
+
+// Ranks 1, 2, 3, 4 (or `rank` each), rows orthonormal.
+inline Draft DirectionsDraft(const std::string& kind, int rank = 0) {
+  Draft draft = WithZero(kind);
+  for (int l = 0; l < kLayers; ++l) {
+    for (int e = 0; e + 1 < kExperts; ++e) {
+      const at::Tensor q = std::get<0>(at::linalg_qr(at::randn({kHidden, rank > 0 ? rank : e + 1})));
+      draft[absl::StrFormat("layers.%d.router.directions.%d", l, e)] = q.t().contiguous();
+    }
+  }
+  return draft;
+}
+
+inline Draft PhatgooseDraft() {
+  Draft draft = WithZero("phatgoose");
+  for (int l = 0; l < kLayers; ++l) {
+    for (int e = 0; e + 1 < kExperts; ++e) draft[absl::StrFormat("layers.%d.router.gate.%d", l, e)] = at::randn({kHidden}) + .5;
+  }
+  return draft;
+}
+
+inline Draft DraftOf(const std::string& kind) {
+  if (kind == "phatgoose") return PhatgooseDraft();
+  if (kind == "arrow") return DirectionsDraft(kind, 1);
+  if (kind == "aoe" || kind == "ermoe") return DirectionsDraft(kind);
+  Draft draft(kind, 2);
+  for (int l = 0; l < kLayers; ++l) {
+    const std::string prefix = absl::StrFormat("layers.%d.router.", l);
+    if (kind == "linear") {
+      draft[prefix + "weight"] = at::randn({kExperts, kHidden});
+      continue;
+    }
+    draft[prefix + "fc1.weight"] = at::randn({19, kHidden}) * .3;
+    draft[prefix + "fc1.bias"] = at::randn({19});
+    draft[prefix + "fc2.weight"] = at::randn({kExperts, 19});
+    draft[prefix + "fc2.bias"] = at::randn({kExperts});
+  }
+  return draft;
+}
+
+}  // namespace switchyard

@@ -1,0 +1,142 @@
+// Each separable method against its formula, in double, and against numbers worked out by hand.
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "engine/routing/router.h"
+#include "tests/routing/method_drafts.h"
+
+namespace switchyard {
+namespace {
+
+using ::testing::HasSubstr;
+
+at::Tensor Of(Draft& draft, int layer, const std::string& name) {
+  return draft[absl::StrFormat("layers.%d.router.%s", layer, name)].to(at::kDouble);
+}
+
+// [T, E] of |M_e x|, the zero expert's constant last.
+at::Tensor NormOracle(Draft& draft, int layer, const at::Tensor& x) {
+  std::vector<at::Tensor> columns;
+  for (int e = 0; e + 1 < kExperts; ++e) {
+    const at::Tensor projected = at::matmul(x.to(at::kDouble), Of(draft, layer, absl::StrFormat("directions.%d", e)).t());
+    columns.push_back(projected.square().sum(1).sqrt());
+  }
+  columns.push_back(Of(draft, layer, "zero_score").expand({x.size(0)}));
+  return at::stack(columns, 1);
+}
+
+class MethodFormulaTest : public ::testing::Test {
+ protected:
+  MethodFormulaTest() { at::manual_seed(17); }
+  void ExpectLogits(Draft& draft, int layer, const at::Tensor& x, const at::Tensor& want) {
+    for (const Compute* compute : {&reference_, &fast_}) {
+      const auto router = LoadRouter(draft.Publish(), *compute);
+      ASSERT_TRUE(router.ok()) << router.status();
+      EXPECT_GT((*router)->bytes(), 0);
+      EXPECT_LT(((*router)->Logits(layer, x).to(at::kDouble) - want).abs().max().item<double>(), 2e-5);
+    }
+  }
+  Status LoadStatus(const Draft& draft) { return LoadRouter(draft.Publish(), fast_).status(); }
+
+  kernels::ThreadPool pool_{2};
+  Compute reference_{Backend::kReference, at::kFloat, nullptr};
+  Compute fast_{Backend::kFast, at::kFloat, &pool_};
+};
+
+TEST_F(MethodFormulaTest, ArrowIsTheAbsoluteProduct) {
+  Draft draft = DraftOf("arrow");
+  const at::Tensor x = at::randn({9, kHidden});
+  ExpectLogits(draft, 1, x, NormOracle(draft, 1, x));
+  ExpectLogits(draft, 1, -x, NormOracle(draft, 1, x));  // the sign of a singular vector means nothing
+}
+
+TEST_F(MethodFormulaTest, AutonomyOfExpertsIsTheLength) {
+  Draft draft = DraftOf("aoe");
+  const at::Tensor x = at::randn({9, kHidden});
+  ExpectLogits(draft, 0, x, NormOracle(draft, 0, x));
+}
+
+// A = [[1, 0], [0, 2]], x = (3, 1): z = (3, 2); B = I gives 3.605551, B = diag(2, 1) gives 6.324555.
+TEST_F(MethodFormulaTest, AutonomyOfExpertsGoldenVector) {
+  Draft draft("aoe", 1);
+  draft.manifest.num_layers = 1;
+  draft.manifest.hidden_size = 2;
+  draft.manifest.experts.resize(2);
+  draft["layers.0.router.directions.0"] = at::tensor({1.f, 0.f, 0.f, 2.f}).view({2, 2});
+  draft["layers.0.router.directions.1"] = at::tensor({2.f, 0.f, 0.f, 2.f}).view({2, 2});
+  ExpectLogits(draft, 0, at::tensor({3.f, 1.f}).view({1, 2}), at::tensor({3.605551, 6.324555}, at::kDouble).view({1, 2}));
+}
+
+TEST_F(MethodFormulaTest, ErmoeWeightsAreNormalisedShares) {
+  Draft draft = DraftOf("ermoe");
+  const at::Tensor x = at::randn({9, kHidden});
+  at::Tensor share = NormOracle(draft, 0, x);
+  for (int e = 0; e + 1 < kExperts; ++e) share.select(1, e) /= x.to(at::kDouble).square().sum(1).sqrt();
+  EXPECT_LE(share.max().item<double>(), 1 + 1e-6);  // orthonormal rows
+  ExpectLogits(draft, 0, x, share.log());
+
+  const auto router = LoadRouter(draft.Publish(), fast_);
+  ASSERT_TRUE(router.ok());
+  const at::Tensor logits = (*router)->Logits(0, x);
+  LayerRoutes routes;
+  routes.Resize(1, 2);
+  ASSERT_TRUE(SelectRow({logits.const_data_ptr<float>(), kExperts}, (*router)->rule(), {}, 0, &routes).ok());
+  const double first = share[0][routes.experts[0]].item<double>(), second = share[0][routes.experts[1]].item<double>();
+  EXPECT_GE(first, second);
+  EXPECT_NEAR(routes.weights[0], first / (first + second), 1e-5);
+}
+
+TEST_F(MethodFormulaTest, ErmoeLeavesARowOfZerosToZero) {
+  Draft draft = DraftOf("ermoe");
+  const auto router = LoadRouter(draft.Publish(), fast_);
+  ASSERT_TRUE(router.ok());
+  const at::Tensor logits = (*router)->Logits(0, at::zeros({1, kHidden}));
+  EXPECT_TRUE(logits.isfinite().all().item<bool>());
+  EXPECT_EQ(logits.argmax(1).item<int64_t>(), kExperts - 1);
+}
+
+TEST_F(MethodFormulaTest, PhatgooseStandardisesGateAndInput) {
+  Draft draft = DraftOf("phatgoose");
+  const at::Tensor x = at::randn({9, kHidden}) * 3 + 1;
+  const auto standardised = [](const at::Tensor& rows) {
+    const at::Tensor centred = rows - rows.mean(-1, true);
+    return centred / centred.square().mean(-1, true).sqrt();
+  };
+  std::vector<at::Tensor> gates;
+  for (int e = 0; e + 1 < kExperts; ++e) gates.push_back(Of(draft, 1, absl::StrFormat("gate.%d", e)));
+  const at::Tensor scores = at::matmul(standardised(x.to(at::kDouble)), standardised(at::stack(gates)).t()) / std::sqrt(double{kHidden});
+  ExpectLogits(draft, 1, x, at::cat({scores, Of(draft, 1, "zero_score").expand({9, 1})}, 1));
+}
+
+TEST_F(MethodFormulaTest, WhatDoesNotFitIsRefused) {
+  Draft wide = DraftOf("aoe");
+  wide.manifest.kind = "arrow";  // ranks above 1
+  EXPECT_EQ(LoadStatus(wide).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(Message(LoadStatus(wide))), HasSubstr("at most 1 rows, found 2"));
+
+  for (const std::string kind : {"aoe", "arrow", "ermoe", "phatgoose"}) {
+    Draft silent = DraftOf(kind);
+    silent.tensors.erase("layers.1.router.zero_score");
+    EXPECT_EQ(LoadStatus(silent).code(), absl::StatusCode::kNotFound) << kind;
+    EXPECT_THAT(std::string(Message(LoadStatus(silent))), HasSubstr("layers.1.router.zero_score"));
+    Draft narrow = DraftOf(kind);
+    const std::string first = kind == "phatgoose" ? "layers.0.router.gate.0" : "layers.0.router.directions.0";
+    narrow[first] = narrow[first].slice(-1, 1).contiguous();
+    EXPECT_EQ(LoadStatus(narrow).code(), absl::StatusCode::kInvalidArgument) << kind;
+    Draft foreign = DraftOf(kind);
+    foreign["layers.0.router.weight"] = at::zeros({kExperts, kHidden});
+    EXPECT_THAT(std::string(Message(LoadStatus(foreign))), HasSubstr("no part of a router of kind")) << kind;
+  }
+}
+
+TEST_F(MethodFormulaTest, OnlyZeroExpertsAreNoChoice) {
+  Draft draft = WithZero("aoe");
+  for (size_t e = 0; e < draft.manifest.experts.size(); ++e) draft.manifest.experts[e].is_zero = true;
+  EXPECT_EQ(LoadStatus(draft).code(), absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace switchyard
