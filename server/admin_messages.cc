@@ -24,9 +24,9 @@ StatusOr<RouterRole> RoleOf(v1::RouterRole role) {
     case v1::ROUTER_ROLE_CANARY:
       return RouterRole::kCanary;
     case v1::ROUTER_ROLE_SHADOW:
-      return RouterRole::kShadow;
+      return Unimplemented("role: a shadow router is not computed by this server; a canary with a small share answers some requests");
     default:
-      return InvalidArgument("role: expected stable, canary or shadow, found %d", static_cast<int>(role));
+      return InvalidArgument("role: expected stable or canary, found %d", static_cast<int>(role));
   }
 }
 

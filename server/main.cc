@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -42,16 +43,9 @@ int Fail(const Status& status) {
   return 1;
 }
 
-// What the start's content adds to the figures of what is resident; /metrics shows them as they were at the start.
-void AddToModel(const CatalogView& view, ResidentBytes* resident, ServedModel* model) {
-  for (const ExpertInfo& expert : view.experts) {
-    resident->experts += expert.bytes;
-    model->untrained = model->untrained || expert.untrained;
-  }
-  for (const RouterInfo& router : view.routers) {
-    resident->router += router.bytes;
-    model->untrained = model->untrained || router.untrained;
-  }
+bool AnyUntrained(const CatalogView& view) {
+  const auto untrained = [](const auto& part) { return part.untrained; };
+  return std::any_of(view.experts.begin(), view.experts.end(), untrained) || std::any_of(view.routers.begin(), view.routers.end(), untrained);
 }
 
 int Serve(const ServerOptions& options) {
@@ -84,14 +78,14 @@ int Serve(const ServerOptions& options) {
   text->engine = engine->get();
   text->dtype = report.base_dtype;
   text->untrained = report.untrained;
-  ResidentBytes resident{report.base_bytes, report.expert_bytes, report.router_bytes, report.kv_bytes};
+  const ResidentBytes resident{report.base_bytes, report.kv_bytes};
   std::unique_ptr<Administration> administration;
   if (changeable) {
     auto started =
         Administration::Start(options, loaded->builder.get(), **engine, [&](ServingSet set) { (*engine)->Publish(std::move(set)); });
     if (!started.ok()) return Fail(started.status());
     administration = *std::move(started);
-    AddToModel(administration->catalog().Describe(), &resident, &*text);
+    text->untrained |= AnyUntrained(administration->catalog().Describe());
   }
   serving = 1;
   auto server = Server::Start(options, *text, resident);

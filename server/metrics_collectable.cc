@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <limits>
+#include <map>
 #include <utility>
 
 #include "server/version.h"
@@ -95,9 +96,9 @@ void AddRoutes(const RouteSums& c, Builder* b) {
       const Labels labels = {{"layer", layer}, {"expert", expert.name}};
       Builder::Add(tokens, labels, static_cast<double>(expert.tokens[l]));
       Builder::Add(weight, labels, expert.weight[l]);
-      // Undefined is absent: no sample before the first routed token.
-      if (expert.is_zero && c.rows[l] > 0) Builder::Add(zero, {{"layer", layer}}, expert.weight[l] / static_cast<double>(c.rows[l]));
     }
+    // Undefined is absent: no sample before the first routed token, or without a zero expert.
+    if (!c.zero_weight.empty() && c.rows[l] > 0) Builder::Add(zero, {{"layer", layer}}, c.zero_weight[l] / static_cast<double>(c.rows[l]));
     Builder::Add(rows, {{"layer", layer}}, static_cast<double>(c.rows[l]));
     Builder::Add(base, {{"layer", layer}}, c.base_mass[l]);
     Builder::Add(entropy, {{"layer", layer}}, c.entropy_sum[l]);
@@ -106,6 +107,23 @@ void AddRoutes(const RouteSums& c, Builder* b) {
   for (MetricFamily* family : {&weight, &zero, &rows, &base, &entropy, &entropy_rows}) {
     b->Family(family->name.c_str(), family->help.c_str(), family->type).metric = std::move(family->metric);
   }
+}
+
+// Experts and routers of what new requests run on; what snapshots share counts once.
+std::pair<int64_t, int64_t> ServedBytes(const ServingSet& serving) {
+  std::map<std::string, int64_t> experts, routers;
+  for (const auto& snapshot : {serving.stable, serving.canary, serving.shadow}) {
+    if (snapshot == nullptr) continue;
+    const SnapshotInfo& info = snapshot->info();
+    for (const SnapshotInfo::Expert& expert : info.experts) experts[expert.generation] = expert.bytes;
+    routers[info.router_generation] = info.router_bytes;
+  }
+  const auto sum = [](const std::map<std::string, int64_t>& parts) {
+    int64_t bytes = 0;
+    for (const auto& [generation, size] : parts) bytes += size;
+    return bytes;
+  };
+  return {sum(experts), sum(routers)};
 }
 
 }  // namespace
@@ -121,13 +139,14 @@ std::vector<MetricFamily> MetricsCollectable::Collect() const {
     Builder b;
     AddRequests(requests_, &b);
     AddEngine(engine_.stats(), &b);
-    const auto snapshot = engine_.snapshot();
-    const SnapshotInfo& info = snapshot->info();
+    const auto serving = engine_.serving();
+    const SnapshotInfo& info = serving->stable->info();
     AddRoutes(engine_.route_sums(), &b);
+    const auto [expert_bytes, router_bytes] = ServedBytes(*serving);
     MetricFamily& bytes = b.Family("switchyard_resident_bytes", "Memory by what holds it.", MetricType::Gauge);
     Builder::Add(bytes, {{"part", "base"}}, static_cast<double>(resident_.base));
-    Builder::Add(bytes, {{"part", "experts"}}, static_cast<double>(resident_.experts));
-    Builder::Add(bytes, {{"part", "router"}}, static_cast<double>(resident_.router));
+    Builder::Add(bytes, {{"part", "experts"}}, static_cast<double>(expert_bytes));
+    Builder::Add(bytes, {{"part", "router"}}, static_cast<double>(router_bytes));
     Builder::Add(bytes, {{"part", "kv"}}, static_cast<double>(resident_.kv));
     MetricFamily& build = b.Family("switchyard_build_info", "Version and what is being served; always 1.", MetricType::Gauge);
     Builder::Add(build,

@@ -12,9 +12,9 @@
 
 namespace switchyard {
 
-// Constant facts of what was loaded.
+// What stays the same while experts and routers come and go.
 struct ResidentBytes {
-  int64_t base = 0, experts = 0, router = 0, kv = 0;
+  int64_t base = 0, kv = 0;
 };
 
 // Thread-safe: Collect may run on two threads at once. Never throws (an exception would cross the HTTP server's C code).

@@ -30,8 +30,10 @@ StatusOr<std::shared_ptr<const Snapshot>> ChooseSnapshot(const ServingSet& servi
   if (Pins(pinned)) {
     const Status stable = CheckPins(pinned, serving.stable->info());
     if (stable.ok()) return serving.stable;
-    if (serving.canary != nullptr && CheckPins(pinned, serving.canary->info()).ok()) return serving.canary;
-    return stable;
+    if (serving.canary == nullptr) return stable;
+    const Status canary = CheckPins(pinned, serving.canary->info());
+    if (canary.ok()) return serving.canary;
+    return FailedPrecondition("stable: %s; canary: %s", Message(stable), Message(canary));
   }
   if (serving.canary == nullptr || serving.canary_share <= 0) return serving.stable;
   return (key.empty() ? Draw() : KeyPosition(key)) < serving.canary_share ? serving.canary : serving.stable;

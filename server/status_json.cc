@@ -57,7 +57,6 @@ std::vector<SnapshotInfo::Expert> ColumnsOf(const SnapshotInfo& info, const Rout
     if (std::any_of(info.experts.begin(), info.experts.end(), [&](const auto& served) { return served.name == expert.name; })) continue;
     columns.push_back({});
     columns.back().name = expert.name;
-    columns.back().is_zero = expert.is_zero;
   }
   return columns;
 }

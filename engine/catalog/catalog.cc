@@ -120,7 +120,7 @@ Status Catalog::LoadFirst(const CatalogContent& initial) {
     const NamedArtifact* router = state.content.Find(ArtifactKind::kRouter, state.content.stable.router);
     ASSIGN_OR_RETURN(const RouterInfo info, inspector.Router(router->directory));
     const Coverage coverage = CoverageOf(info, state.content.experts);
-    if (!coverage.exact()) return FailedPrecondition("%s", Explain(coverage, router->name, RouterRole::kStable, info.separable));
+    if (!coverage.exact()) return FailedPrecondition("%s", Explain(coverage, router->name, RouterRole::kStable));
   }
   ASSIGN_OR_RETURN(LoadedContent loaded, LoadDesired(&state, inspector));
   RETURN_IF_ERROR(loader_.Bind(nullptr, &loaded));
@@ -340,7 +340,7 @@ CatalogView Catalog::Describe() const {
     const std::string& name = view.content.role(role).router;
     for (size_t i = 0; i < view.routers.size(); ++i) {
       if (view.content.routers[i].name != name) continue;
-      view.role_notes.push_back(Explain(CoverageOf(view.routers[i], view.content.experts), name, role, view.routers[i].separable));
+      view.role_notes.push_back(Explain(CoverageOf(view.routers[i], view.content.experts), name, role));
     }
   }
   view.base_generation = builder_->base_generation();

@@ -40,15 +40,12 @@ Coverage CoverageOf(const RouterInfo& router, const std::vector<NamedArtifact>& 
   return coverage;
 }
 
-std::string Explain(const Coverage& coverage, const std::string& router, RouterRole role, bool separable) {
+std::string Explain(const Coverage& coverage, const std::string& router, RouterRole role) {
   std::string text = absl::StrFormat("router \"%s\" (%s) was made with [%s]; served are [%s]", router, RoleName(role), coverage.bound_list,
                                      coverage.served_list);
   if (coverage.exact()) return text + ": they agree";
   if (!coverage.missing.empty()) text += "; masked until they are served: " + Join(coverage.missing);
-  if (!coverage.unbound.empty()) {
-    text += separable ? "; not named by the router: " : "; reached by name only, until a router names them: ";
-    text += Join(coverage.unbound);
-  }
+  if (!coverage.unbound.empty()) text += "; reached by name only, until a router names them: " + Join(coverage.unbound);
   return text;
 }
 

@@ -11,7 +11,7 @@ namespace switchyard {
 
 struct Coverage {
   std::vector<std::string> missing;     // bound, but not served in that generation: masked
-  std::vector<std::string> unbound;     // served, but not bound: reached at once by separable routers, else by name only
+  std::vector<std::string> unbound;     // served, but not bound: reached by name only
   std::string bound_list, served_list;  // "law (3f2a1b9c), zero"
 
   bool exact() const { return missing.empty() && unbound.empty(); }
@@ -19,7 +19,7 @@ struct Coverage {
 
 Coverage CoverageOf(const RouterInfo& router, const std::vector<NamedArtifact>& experts);
 // "router "r" (stable) was made with [...], served are [...]", and what follows from the difference.
-std::string Explain(const Coverage& coverage, const std::string& router, RouterRole role, bool separable);
+std::string Explain(const Coverage& coverage, const std::string& router, RouterRole role);
 // The first characters of a hash, for people.
 std::string ShortHash(const std::string& generation);
 

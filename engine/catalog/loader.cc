@@ -60,7 +60,7 @@ Status Loader::CheckCoverage(const CatalogContent& before, const CatalogContent&
     if (router == nullptr) continue;
     ASSIGN_OR_RETURN(const RouterInfo info, InfoOf(*router, inspector));
     const Coverage coverage = CoverageOf(info, after.experts);
-    notes->push_back(Explain(coverage, name, role, info.separable));
+    notes->push_back(Explain(coverage, name, role));
     if (coverage.missing.empty() || allow_masking) continue;
     const NamedArtifact* held_before = before.Find(ArtifactKind::kRouter, before.role(role).router);
     const bool is_new = held_before == nullptr || held_before->generation != router->generation;

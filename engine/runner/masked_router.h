@@ -3,6 +3,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -38,6 +40,10 @@ class MaskedRouter final : public Router {
     float* to = all.mutable_data_ptr<float>();
     for (int64_t row = 0; row < rows; ++row, from += width, to += experts_) {
       for (size_t i = 0; i < to_.size(); ++i) to[to_[i]] = from[from_[i]];
+      // A NaN is an error wherever the router says it: selection looks at the served ones only.
+      for (int64_t i = 0; i < width; ++i) {
+        if (std::isnan(from[i])) to[to_.front()] = from[i];
+      }
     }
     return all;
   }

@@ -218,6 +218,7 @@ StatusOr<std::shared_ptr<const Snapshot>> TorchSnapshotBuilder::Build(const Snap
       info.router_name = about.name;
       info.router_kind = about.kind;
       info.router_generation = about.generation;
+      info.router_bytes = about.bytes;
       info.top_k = router->rule().top_k;
     }
     info.generation = SnapshotGeneration(info, router == nullptr ? nullptr : &router->rule());

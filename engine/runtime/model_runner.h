@@ -26,6 +26,7 @@ struct SnapshotInfo {
   std::string router_name;        // "" when the snapshot has no router
   std::string router_kind;        // "dense2moe_mlp", "linear", ""
   std::string router_generation;  // content hash, hex; "" without router
+  int64_t router_bytes = 0;       // resident bytes
   std::string generation;         // hash of base + ordered experts + router + policy: the cache key
   struct Expert {
     std::string name;

@@ -23,8 +23,12 @@ RouteSums::Expert* RouteTotals::Find(const SnapshotInfo::Expert& expert, size_t 
     if (known.name == expert.name) return &known;
   }
   const bool full = sums_.experts.size() >= kMaxExperts;
-  if (full && expert.name != "other") return Find({.name = "other"}, layers);
-  sums_.experts.push_back({expert.name, expert.is_zero, std::vector<uint64_t>(layers), std::vector<double>(layers)});
+  if (full && expert.name != "other") {
+    SnapshotInfo::Expert other;
+    other.name = "other";
+    return Find(other, layers);
+  }
+  sums_.experts.push_back({expert.name, std::vector<uint64_t>(layers), std::vector<double>(layers)});
   return &sums_.experts.back();
 }
 
@@ -38,6 +42,9 @@ void RouteTotals::Add(const RouteCounts& step, const SnapshotInfo& info) {
       sums->tokens[l] += step.tokens[l * experts + e];
       sums->weight[l] += step.weight[l * experts + e];
     }
+    if (!info.experts[e].is_zero) continue;
+    sums_.zero_weight.resize(layers);
+    for (size_t l = 0; l < layers; ++l) sums_.zero_weight[l] += step.weight[l * experts + e];
   }
   AddInto(step.entropy_sum, &sums_.entropy_sum);
   AddInto(step.entropy_rows, &sums_.entropy_rows);

@@ -16,7 +16,6 @@ namespace switchyard {
 struct RouteSums {
   struct Expert {
     std::string name;
-    bool is_zero = false;
     std::vector<uint64_t> tokens;  // [L] rows whose selected set held it
     std::vector<double> weight;    // [L]
   };
@@ -25,6 +24,8 @@ struct RouteSums {
   std::vector<uint64_t> entropy_rows;  // [L]
   std::vector<double> base_mass;       // [L]
   std::vector<uint64_t> rows;          // [L]
+  // [L] weight given to the zero expert, whatever its name; empty until a snapshot had one.
+  std::vector<double> zero_weight;
 };
 
 // Thread-safe: the engine thread adds once a step, scrapes copy. Sums never go back.

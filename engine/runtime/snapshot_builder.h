@@ -34,7 +34,7 @@ struct RouterInfo {
   };
   std::vector<Binding> experts;  // bound, ordered
   int32_t top_k = 0;
-  bool separable = false;  // each expert's logit comes from that expert alone: a new expert can be routed to at once
+  bool separable = false;  // each expert's logit comes from that expert's own tensors alone: nothing is trained again for a new one
   int64_t bytes = 0;       // resident, once loaded
   bool untrained = false;
   std::vector<std::string> notes;

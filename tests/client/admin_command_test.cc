@@ -172,8 +172,6 @@ TEST_F(AdminCommandTest, TheOtherChangesSendWhatTheySay) {
   EXPECT_EQ(admin_.last.changes(0).alias().target(), "next");
   EXPECT_EQ(Run({"admin", "stable", "one"}), kExitOk);
   EXPECT_EQ(admin_.last.changes(0).role().role(), v1::ROUTER_ROLE_STABLE);
-  EXPECT_EQ(Run({"admin", "shadow", "one", "--share", "0.5"}), kExitOk);
-  EXPECT_EQ(admin_.last.changes(0).role().role(), v1::ROUTER_ROLE_SHADOW);
   EXPECT_EQ(Run({"admin", "canary", "--off"}), kExitOk);
   EXPECT_EQ(admin_.last.changes(0).role().router(), "");
   EXPECT_EQ(Run({"admin", "promote"}), kExitOk);

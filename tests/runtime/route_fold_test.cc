@@ -59,10 +59,22 @@ TEST(RuntimeRouteFold, TotalsAddUpByNameAcrossSnapshots) {
   EXPECT_EQ(sums.experts[0].tokens, std::vector<uint64_t>{2 + 6});
   EXPECT_EQ(sums.experts[0].weight, std::vector<double>{1 + 2});
   EXPECT_EQ(sums.experts[1].tokens, std::vector<uint64_t>{4 + 7});
-  EXPECT_TRUE(sums.experts[1].is_zero);
+  EXPECT_EQ(sums.zero_weight, std::vector<double>{1 + 1 + 3});
   EXPECT_EQ(sums.experts[2].name, "medicine");
   EXPECT_EQ(sums.experts[2].tokens, std::vector<uint64_t>{5});
   EXPECT_EQ(sums.rows, std::vector<uint64_t>{6 + 18});
+}
+
+// The zero expert may come under another name, and its old name may become somebody else's.
+TEST(RuntimeRouteFold, TheZeroExpertsWeightDoesNotHangOnItsName) {
+  RouteTotals totals;
+  const RouteCounts step{.tokens = {4, 2}, .weight = {4, 2}, .entropy_sum = {0}, .entropy_rows = {0}, .base_mass = {2}, .rows = {6}};
+  totals.Add(step, Experts({"law", "zero"}));
+  SnapshotInfo renamed = Experts({"zero", "none"});
+  renamed.experts[0].is_zero = false;
+  renamed.experts[1].is_zero = true;
+  totals.Add(step, renamed);
+  EXPECT_EQ(totals.Copy().zero_weight, std::vector<double>{2 + 2});
 }
 
 TEST(RuntimeRouteFold, NamesAreBounded) {

@@ -27,7 +27,7 @@ void ServerTest::Start(const ServerOptions& options, const FakeModelRunner::Opti
   ASSERT_TRUE(engine.ok()) << engine.status();
   engine_ = *std::move(engine);
   model_.engine = engine_.get();
-  auto server = Server::Start(options, model_, {.base = 1, .experts = 2, .router = 3, .kv = 4});
+  auto server = Server::Start(options, model_, {.base = 1, .kv = 4});
   ASSERT_TRUE(server.ok()) << server.status();
   server_ = *std::move(server);
   channel_ = NewChannel();

@@ -72,7 +72,7 @@ TEST_F(SnapshotChoiceTest, PinsChooseTheSideThatHasThem) {
   serving_.canary_share = 0;
   EXPECT_EQ(Chosen("a", pinned), "generation-2");
   pinned.set_router("router-3");
-  EXPECT_THAT(Chosen("a", pinned), AllOf(HasSubstr("router-3"), HasSubstr("router-1")));
+  EXPECT_THAT(Chosen("a", pinned), AllOf(HasSubstr("router-3"), HasSubstr("router-1"), HasSubstr("router-2")));
   serving_.canary = nullptr;
   pinned.set_router("router-2");
   EXPECT_THAT(Chosen("a", pinned), HasSubstr("router-1"));

@@ -125,6 +125,7 @@ void FakeModelRunner::Swap(const std::string& generation) {
     info.router_name = "router";
     info.router_kind = "linear";
     info.router_generation = "router-1";
+    info.router_bytes = 3;
     info.top_k = options_.top_k;
   }
   for (int32_t e = 0; e < options_.num_experts; ++e) {
