@@ -160,7 +160,8 @@ TEST_F(EvalCommandTest, StandardRowsAreBaseOracleExpertsAndLearnedWithTheirRouti
   // Row by row, law before sea; the oracle has no expert for the sea.
   EXPECT_THAT(forced, ElementsAre("base", "base", "law", "base", "law", "law", "medicine", "medicine", "learned", "learned"));
   std::vector<std::string> labels;
-  for (const Json& row : Json::parse(ReadFile(json_file))["rows"]) labels.push_back(row["label"]);
+  const Json report = Json::parse(ReadFile(json_file));
+  for (const Json& row : report["rows"]) labels.push_back(row["label"]);
   EXPECT_THAT(labels, ElementsAre("base", "oracle", "law", "medicine", "learned"));
 }
 

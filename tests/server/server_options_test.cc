@@ -88,7 +88,7 @@ TEST(ServerOptions, ValidationNamesTheFieldAndWhatWasFound) {
   refused([](ServerOptions* o) { o->metrics = "x:-1"; }, "metrics");
   refused([](ServerOptions* o) { o->tls.key = "k"; }, "tls_certificate");
   refused([](ServerOptions* o) { o->admin = "127.0.0.1"; }, "admin: expected HOST:PORT");
-  refused([](ServerOptions* o) { o->admin = "0.0.0.0:8502"; }, "plain text");
+  refused([](ServerOptions* o) { o->admin = "0.0.0.0:8502"; }, "TLS is off");
   refused([](ServerOptions* o) { o->runner.dtype = "f64"; }, "f64");
   refused([](ServerOptions* o) { o->runner.backend = "cuda"; }, "cuda");
   refused([](ServerOptions* o) { o->runner.experts = {{"law", "a"}, {"law", "b"}}; }, "law");
