@@ -1,5 +1,6 @@
 #include "engine/artifact/router_artifact.h"
 
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -38,10 +39,34 @@ Status Field(const Json& json, const char* key, const std::string& file, T* out)
 Json ToJson(const RouterManifest& m) {
   Json experts = Json::array();
   for (const RouterExpertBinding& e : m.experts) experts.push_back({{"name", e.name}, {"generation", e.generation}, {"is_zero", e.is_zero}});
-  return {{"format_version", m.format_version}, {"name", m.name}, {"kind", m.kind}, {"top_k", m.top_k}, {"weight_mode", m.weight_mode},
+  Json json = {{"format_version", m.format_version}, {"name", m.name}, {"kind", m.kind}, {"top_k", m.top_k}, {"weight_mode", m.weight_mode},
           {"round_probabilities_bf16", m.round_probabilities_bf16}, {"mixing", m.mixing}, {"causal", m.causal}, {"separable", m.separable},
           {"base_generation", m.base_generation}, {"num_layers", m.num_layers}, {"hidden_size", m.hidden_size}, {"experts", experts},
           {"tensors_sha256", m.tensors_sha256}, {"untrained", m.untrained}, {"golden_probes", m.golden_probes}};
+  if (!m.load_shares.empty()) json["load_shares"] = m.load_shares;
+  return json;
+}
+
+// Optional: one list a layer, one share an expert.
+Status ReadLoadShares(const Json& json, const std::string& file, RouterManifest* m) {
+  if (!json.contains("load_shares")) return OkStatus();
+  const Json& layers = json["load_shares"];
+  const auto wrong = [&] {
+    return DataLoss("%s: \"load_shares\": expected %d lists of %d shares that sum to 1, found %s", file, m->num_layers, m->experts.size(), Short(layers));
+  };
+  if (!layers.is_array() || layers.size() != static_cast<size_t>(m->num_layers)) return wrong();
+  for (const Json& layer : layers) {
+    if (!layer.is_array() || layer.size() != m->experts.size()) return wrong();
+    std::vector<float>& shares = m->load_shares.emplace_back();
+    double sum = 0;
+    for (const Json& share : layer) {
+      if (!share.is_number() || !(share.get<double>() >= 0 && share.get<double>() <= 1)) return wrong();
+      shares.push_back(share.get<float>());
+      sum += shares.back();
+    }
+    if (std::abs(sum - 1) > 1e-3) return wrong();
+  }
+  return OkStatus();
 }
 
 StatusOr<RouterManifest> ParseManifest(const std::string& text, const std::string& file) {
@@ -79,7 +104,7 @@ StatusOr<RouterManifest> ParseManifest(const std::string& text, const std::strin
     }
   }
   for (const auto& [key, value] : json.items()) {
-    if (!ToJson(m).contains(key)) return Unimplemented("%s: \"%s\" is not known to format_version %d", file, key.substr(0, 80), kFormatVersion);
+    if (key != "load_shares" && !ToJson(m).contains(key)) return Unimplemented("%s: \"%s\" is not known to format_version %d", file, key.substr(0, 80), kFormatVersion);
   }
   if (m.mixing != "ffn") return Unimplemented("%s: mixing \"%s\", expected \"ffn\"", file, m.mixing.substr(0, 40));
   if (!m.causal) return Unimplemented("%s: a non-causal router depends on later tokens and cannot serve", file);
@@ -89,6 +114,7 @@ StatusOr<RouterManifest> ParseManifest(const std::string& text, const std::strin
   if (m.num_layers < 1 || m.num_layers > 1024 || m.hidden_size < 1 || m.hidden_size > (1 << 17)) {
     return DataLoss("%s: num_layers %d and hidden_size %d are out of range", file, m.num_layers, m.hidden_size);
   }
+  RETURN_IF_ERROR(ReadLoadShares(json, file, &m));
   return m;
 }
 

@@ -38,6 +38,8 @@ struct RouterManifest {
   std::string tensors_sha256;    // of router.safetensors
   bool untrained = false;
   int32_t golden_probes = 0;     // P
+  // [num_layers][experts] which part of all selections each expert got over the training data; empty when not known.
+  std::vector<std::vector<float>> load_shares;
 };
 
 struct RouterArtifact {

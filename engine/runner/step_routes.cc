@@ -64,10 +64,15 @@ int32_t PolicySlots(const RoutingPolicy& policy, int32_t learned_k) {
   return 1;
 }
 
-StepRoutes::StepRoutes(const Step& step, const SnapshotInfo& info, const Router* router) : step_(step), info_(info), router_(router) {
+StepRoutes::StepRoutes(const Step& step, const SnapshotInfo& info, const Router* router, BestExperts* best)
+    : step_(step), info_(info), router_(router), best_(best) {
   const size_t layers = static_cast<size_t>(info.num_layers), pairs = layers * info.experts.size();
   counts_.tokens.resize(pairs);
   counts_.weight.resize(pairs);
+  counts_.learned_tokens.resize(pairs);
+  counts_.learned_weight.resize(pairs);
+  counts_.pairs.resize(layers);
+  counts_.flips.resize(layers);
   counts_.entropy_sum.resize(layers);
   counts_.entropy_rows.resize(layers);
   counts_.base_mass.resize(layers);
@@ -90,6 +95,7 @@ Status StepRoutes::Route(int32_t layer, const at::Tensor& x, LayerRoutes* routes
     if (!IsLearned(segment)) RouteFixed(layer, segment, routes);
   }
   Count(layer, *routes);
+  CountFlips(layer, *routes);
   Trace(layer, *routes);
   return OkStatus();
 }
@@ -137,21 +143,49 @@ void StepRoutes::Count(int32_t layer, const LayerRoutes& routes) {
   const size_t experts = info_.experts.size();
   uint64_t* tokens = counts_.tokens.data() + layer * experts;
   double* weight = counts_.weight.data() + layer * experts;
+  uint64_t* learned_tokens = counts_.learned_tokens.data() + layer * experts;
+  double* learned_weight = counts_.learned_weight.data() + layer * experts;
   for (int64_t row = 0; row < routes.rows; ++row) {
+    const bool learned = !std::isnan(routes.entropy[row]);
     double given = 0;
     for (int64_t slot = row * routes.k; slot < (row + 1) * routes.k; ++slot) {
       const int16_t expert = routes.experts[slot];
       if (expert == LayerRoutes::kUnused) continue;
       ++tokens[expert];
       weight[expert] += routes.weights[slot];
+      if (learned) {
+        ++learned_tokens[expert];
+        learned_weight[expert] += routes.weights[slot];
+      }
       if (!info_.experts[expert].is_zero) given += routes.weights[slot];
     }
     counts_.base_mass[layer] += 1 - given;
-    if (std::isnan(routes.entropy[row])) continue;
+    if (!learned) continue;
     counts_.entropy_sum[layer] += routes.entropy[row];
     ++counts_.entropy_rows[layer];
   }
   counts_.rows[layer] += static_cast<uint64_t>(routes.rows);
+}
+
+// All rows are written down before any is compared: a branch's context may be rows of the same step.
+void StepRoutes::CountFlips(int32_t layer, const LayerRoutes& routes) {
+  const std::span<int16_t> best = best_->layer(layer);
+  const auto best_of = [&](int32_t row) { return routes.experts[static_cast<int64_t>(row) * routes.k]; };
+  const auto first_position = [](const Segment& segment) { return static_cast<int32_t>(segment.slots.size()) - (segment.end - segment.begin); };
+  for (const Segment& segment : step_.segments) {
+    const int32_t first = first_position(segment);
+    for (int32_t row = segment.begin; row < segment.end; ++row) best[segment.slots[first + row - segment.begin]] = best_of(row);
+  }
+  for (const Segment& segment : step_.segments) {
+    for (int32_t row = segment.begin; row < segment.end; ++row) {
+      const int32_t position = first_position(segment) + row - segment.begin;
+      if (position == 0 || std::isnan(routes.entropy[row])) continue;
+      const int16_t before = best[segment.slots[position - 1]], here = best_of(row);
+      if (before == BestExperts::kNone && here == BestExperts::kNone) continue;
+      ++counts_.pairs[layer];
+      counts_.flips[layer] += before != here;
+    }
+  }
 }
 
 void StepRoutes::Trace(int32_t layer, const LayerRoutes& routes) {

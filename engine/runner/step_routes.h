@@ -9,6 +9,7 @@
 
 #include "engine/model/decoder.h"
 #include "engine/routing/router.h"
+#include "engine/runner/best_experts.h"
 #include "engine/runtime/model_runner.h"
 
 namespace switchyard {
@@ -19,7 +20,7 @@ int32_t PolicySlots(const RoutingPolicy& policy, int32_t learned_k);
 // Lives for one step, which the caller has checked (StepCheck) and which must outlive it. Used only on the engine thread.
 class StepRoutes final : public RouteSource {
  public:
-  StepRoutes(const Step& step, const SnapshotInfo& info, const Router* router);
+  StepRoutes(const Step& step, const SnapshotInfo& info, const Router* router, BestExperts* best);
   Status Route(int32_t layer, const at::Tensor& x, LayerRoutes* routes) override;
   // Moves traces (one per segment) and counts into the result, after the last layer.
   void Finish(StepResult* result);
@@ -28,11 +29,13 @@ class StepRoutes final : public RouteSource {
   Status RouteLearned(int32_t layer, const at::Tensor& x, LayerRoutes* routes) const;
   void RouteFixed(int32_t layer, const Segment& segment, LayerRoutes* routes) const;
   void Count(int32_t layer, const LayerRoutes& routes);
+  void CountFlips(int32_t layer, const LayerRoutes& routes);
   void Trace(int32_t layer, const LayerRoutes& routes);
 
   const Step& step_;
   const SnapshotInfo& info_;
   const Router* router_;                                 // null without router
+  BestExperts* best_;
   int32_t slots_ = 1;                                    // of the step: the most any policy uses
   std::vector<std::vector<ExpertIndex>> mixture_order_;  // per segment: experts of a fixed mixture, heaviest first
   std::vector<RouteTrace> traces_;

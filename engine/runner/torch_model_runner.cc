@@ -26,7 +26,8 @@ TorchModelRunner::TorchModelRunner(std::shared_ptr<const ResidentBase> base, std
       algorithm_(algorithm),
       max_positions_(std::min<int64_t>(base_->model->config.max_positions, kv_.slots())),
       decoder_(MakeDecoder(base_->compute, *base_->model, max_positions_)),
-      check_(kv_.slots(), max_positions_) {}
+      check_(kv_.slots(), max_positions_),
+      best_(base_->model->config.num_layers, kv_.slots()) {}
 
 StatusOr<StepResult> TorchModelRunner::Run(const Step& step) {
   const auto* snapshot = dynamic_cast<const TorchSnapshot*>(step.snapshot.get());
@@ -49,7 +50,7 @@ StatusOr<StepResult> TorchModelRunner::Compute(const Step& step, const TorchSnap
   segments.reserve(step.segments.size());
   for (const Segment& segment : step.segments) segments.push_back({segment.begin, segment.end, segment.slots});
   const RaggedBatch batch(step.tokens, std::move(segments));
-  StepRoutes routes(step, snapshot.info(), snapshot.router());
+  StepRoutes routes(step, snapshot.info(), snapshot.router(), &best_);
   ASSIGN_OR_RETURN(const at::Tensor hidden, decoder_->Forward(batch, kv_, {&snapshot.bank(), &routes, algorithm_}));
   StepResult result;
   RETURN_IF_ERROR(AnswerQueries(step, hidden, *decoder_, base_->pool.get(), &result));

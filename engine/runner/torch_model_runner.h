@@ -11,6 +11,7 @@
 #include "engine/model/decoder.h"
 #include "engine/model/kv_pool.h"
 #include "engine/routing/router.h"
+#include "engine/runner/best_experts.h"
 #include "engine/runner/step_check.h"
 #include "engine/runtime/model_runner.h"
 #include "engine/tensor/compute.h"
@@ -59,6 +60,7 @@ class TorchModelRunner final : public ModelRunner {
   const int64_t max_positions_;
   std::unique_ptr<Decoder> decoder_;
   StepCheck check_;
+  BestExperts best_;
 };
 
 }  // namespace switchyard

@@ -71,6 +71,7 @@ RouterInfo InfoOf(const RouterArtifact& artifact) {
     if (!name.starts_with("probe.")) info.bytes += static_cast<int64_t>(tensor.data.size());
   }
   info.untrained = manifest.untrained;
+  info.load_shares = manifest.load_shares;
   info.notes.push_back(absl::StrFormat("%s, top %d of %d, %d golden probes a layer%s", manifest.kind, manifest.top_k, manifest.experts.size(),
                                        manifest.golden_probes, manifest.untrained ? ", untrained" : ""));
   return info;
@@ -128,6 +129,17 @@ std::string Lists(const SnapshotPlan& plan) {
   for (const RouterInfo::Binding& expert : plan.router->info().experts) add(expert.name, expert.generation, &bound);
   for (const SnapshotPlan::Entry& entry : plan.experts) add(entry.name, entry.part->info().generation, &served);
   return absl::StrFormat("bound to [%s], served are [%s]", bound, served);
+}
+
+// The router's load shares over the experts that are served, in the snapshot's order; shares of the others are left out.
+std::vector<float> TrainedLoad(const RouterInfo& router, const std::vector<int32_t>& place) {
+  std::vector<float> load;
+  for (const std::vector<float>& layer : router.load_shares) {
+    for (size_t e = 0; e < place.size(); ++e) {
+      if (place[e] >= 0) load.push_back(layer[e]);
+    }
+  }
+  return load;
 }
 
 Status CheckPlan(const SnapshotPlan& plan) {
@@ -220,6 +232,8 @@ StatusOr<std::shared_ptr<const Snapshot>> TorchSnapshotBuilder::Build(const Snap
       info.router_generation = about.generation;
       info.router_bytes = about.bytes;
       info.top_k = router->rule().top_k;
+      info.learned_experts = static_cast<int>(order.live);
+      info.trained_load = TrainedLoad(about, order.place);
     }
     info.generation = SnapshotGeneration(info, router == nullptr ? nullptr : &router->rule());
     auto snapshot = std::make_unique<TorchSnapshot>(std::move(info), base_, std::move(bank), std::move(router));

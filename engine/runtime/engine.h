@@ -5,7 +5,10 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "engine/base/clock.h"
 #include "engine/base/status.h"
@@ -36,6 +39,8 @@ struct EngineStats {
   uint64_t prefix_hit_tokens = 0;
   uint64_t generated_tokens = 0;
   uint64_t scored_tokens = 0;
+  int64_t queue_limit = 0;  // EngineOptions::max_queued_tasks
+  std::map<std::string, int64_t> leases;  // accepted tasks that have not ended, by the generation of the snapshot they run on
   double step_seconds = 0;  // time inside ModelRunner::Run
 };
 
@@ -64,6 +69,8 @@ class Engine {
   virtual EngineStats stats() const = 0;
   // Layer-by-expert sums since start; copied.
   virtual RouteSums route_sums() const = 0;
+  // What the routers of the snapshots used last decided; copied.
+  virtual std::vector<RouterSums> router_sums() const = 0;
 
   // Refuses new tasks and returns when all accepted ones have ended, or at the deadline (then DEADLINE_EXCEEDED; they keep running).
   virtual Status Drain(SteadyTime deadline) = 0;

@@ -74,6 +74,7 @@ TaskTicket EngineImpl::NewTicket(const TaskCommon& task) {
 
 StatusOr<TaskId> EngineImpl::Submit(std::unique_ptr<TaskState> task) {
   const TaskId id = task->id();
+  const std::string& generation = task->snapshot()->info().generation;
   {
     std::lock_guard lock(mutex_);
     if (phase_ != Phase::kAccepting) return Unavailable("the engine is shutting down and takes no new requests");
@@ -81,8 +82,9 @@ StatusOr<TaskId> EngineImpl::Submit(std::unique_ptr<TaskState> task) {
     if (queued >= static_cast<size_t>(options_.max_queued_tasks)) {
       return ResourceExhausted("the queue is full: %d requests are waiting", queued);
     }
-    inbox_.push_back(std::move(task));
     active_.insert(id);
+    ++leases_[generation];
+    inbox_.push_back(std::move(task));
   }
   inbox_changed_.notify_one();
   return id;
@@ -113,6 +115,8 @@ EngineStats EngineImpl::stats() const {
   std::lock_guard lock(mutex_);
   EngineStats stats = stats_;
   stats.queued_tasks = static_cast<int64_t>(inbox_.size() + scheduler_waiting_);
+  stats.queue_limit = options_.max_queued_tasks;
+  stats.leases = leases_;
   return stats;
 }
 
@@ -172,8 +176,10 @@ void EngineImpl::Deliver(std::vector<EndedTask>* ended) {
   Publish();
   if (ended->empty()) return;
   std::vector<TaskId> ids;
+  std::vector<std::string> generations;
   for (EndedTask& task : *ended) {
     ids.push_back(task.task->id());
+    generations.push_back(task.task->snapshot()->info().generation);
     if (task.status.ok()) {
       task.task->Complete(options_.clock->Now());
     } else {
@@ -187,6 +193,9 @@ void EngineImpl::Deliver(std::vector<EndedTask>* ended) {
     for (const TaskId id : ids) {
       active_.erase(id);
       cancelled_.erase(id);
+    }
+    for (const std::string& generation : generations) {
+      if (--leases_[generation] == 0) leases_.erase(generation);
     }
     none_left = active_.empty();
   }

@@ -3,8 +3,10 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <unordered_set>
 #include <vector>
@@ -33,6 +35,7 @@ class EngineImpl final : public Engine {
   std::shared_ptr<const ServingSet> serving() const override;
   EngineStats stats() const override;
   RouteSums route_sums() const override { return route_totals_.Copy(); }
+  std::vector<RouterSums> router_sums() const override { return route_totals_.CopyRouters(); }
   Status Drain(SteadyTime deadline) override;
   void Stop() override;
 
@@ -82,6 +85,7 @@ class EngineImpl final : public Engine {
   std::unordered_set<TaskId> cancelled_;  // a subset of active_, so it is bounded too
   size_t scheduler_waiting_ = 0;          // tasks in the scheduler's queue
   EngineStats stats_;
+  std::map<std::string, int64_t> leases_;  // of active_, by generation
 
   std::thread thread_;  // last: it uses all of the above
 };

@@ -36,6 +36,9 @@ struct SnapshotInfo {
     int64_t bytes = 0;  // resident bytes
   };
   std::vector<Expert> experts;  // the order routers were trained with; the zero expert is one of them, or absent
+  // Learned routing chooses among the first so many of `experts`; the others its router does not name. 0 without router.
+  int learned_experts = 0;
+  std::vector<float> trained_load;  // [num_layers * learned_experts] load shares over the training data; empty when the router has none
   int num_layers = 0;
   int top_k = 0;  // slots of the learned router; 0 without router
   int hidden_size = 0;
@@ -135,6 +138,11 @@ struct RouteCounts {
   std::vector<uint64_t> entropy_rows;  // [L]
   std::vector<double> base_mass;       // [L] sum over rows of 1 - (weight on experts other than zero)
   std::vector<uint64_t> rows;          // [L]
+  // Over rows with a distribution alone, that is what the snapshot's router decided.
+  std::vector<uint64_t> learned_tokens;  // [L * E]
+  std::vector<double> learned_weight;    // [L * E]
+  // [L] rows that follow another token of their sequence, unless both went to no expert; of these, rows whose best expert is another one.
+  std::vector<uint64_t> pairs, flips;
 };
 
 struct StepResult {

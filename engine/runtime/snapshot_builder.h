@@ -37,6 +37,7 @@ struct RouterInfo {
   bool separable = false;  // each expert's logit comes from that expert's own tensors alone: nothing is trained again for a new one
   int64_t bytes = 0;       // resident, once loaded
   bool untrained = false;
+  std::vector<std::vector<float>> load_shares;  // [layers][experts] over the training data, a layer's sum is 1; empty when not known
   std::vector<std::string> notes;
 };
 

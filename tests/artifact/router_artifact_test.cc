@@ -75,6 +75,18 @@ TEST_F(RouterArtifactTest, EveryFieldIsRequiredAndTyped) {
   }
 }
 
+TEST_F(RouterArtifactTest, LoadSharesAreOptionalAndChecked) {
+  EXPECT_TRUE(ReadRouterArtifact(path_)->manifest.load_shares.empty());
+  RouterManifest manifest = Manifest();
+  manifest.load_shares = {{0.75f, 0.25f}};
+  ASSERT_TRUE(WriteRouterArtifact(dir_ / "measured", manifest, Tensors()).ok());
+  EXPECT_EQ(ReadRouterArtifact(dir_ / "measured")->manifest.load_shares, manifest.load_shares);
+  for (const Json& bad : {Json("x"), Json::array(), Json({{0.5, 0.5}, {0.5, 0.5}}), Json::array({Json::array({1.0})}), Json::array({{0.5, 0.4}}),
+                          Json::array({{-0.5, 1.5}}), Json::array({{nullptr, 1.0}}), Json::array({1, 2})}) {
+    ExpectRefused(ReadWith("load_shares", bad), StatusCode::kDataLoss, {"router.json", "\"load_shares\"", "1 lists of 2 shares"});
+  }
+}
+
 TEST_F(RouterArtifactTest, RefusesValuesItCannotServe) {
   ExpectRefused(ReadWith("format_version", 2), StatusCode::kUnimplemented, {"format_version 2", "expected 1"});
   ExpectRefused(ReadWith("mixing", "linear"), StatusCode::kUnimplemented, {"linear", "ffn"});

@@ -203,6 +203,60 @@ TEST_P(StepTest, CountsSumOverTheRowsOfTheStep) {
   }
 }
 
+// Neighbours with different best experts in one layer of a trace.
+uint64_t FlipsOf(const RouteTrace& trace, int32_t layer) {
+  uint64_t flips = 0;
+  const auto best = [&](int32_t row) { return trace.experts[static_cast<size_t>((row * trace.layers + layer) * trace.k)]; };
+  for (int32_t row = 1; row < trace.rows; ++row) flips += best(row) != best(row - 1);
+  return flips;
+}
+
+TEST_P(StepTest, FlipsDoNotDependOnHowASequenceIsCut) {
+  const LoadedRunner loaded = Load(Routed(1));
+  StepDriver driver(*loaded.runner);
+  const RoutingPolicy learned;
+  const auto size = static_cast<int32_t>(kPrompt.size());
+  uint64_t all_flips = 0;
+  for (const int32_t chunk : {8, 3, 1}) {
+    const std::vector<int32_t> slots = driver.TakeSlots(kPrompt.size());
+    std::vector<uint64_t> pairs(2), flips(2);
+    RouteTrace trace;
+    for (int32_t begin = 0; begin < size; begin += chunk) {
+      const int32_t end = std::min(size, begin + chunk);
+      const Segment segment{0, end - begin, std::span(slots).first(end), &learned};
+      const StepResult result = driver.Run({kPrompt.begin() + begin, kPrompt.begin() + end}, {segment});
+      for (int layer = 0; layer < 2; ++layer) {
+        pairs[layer] += result.counts.pairs[layer];
+        flips[layer] += result.counts.flips[layer];
+      }
+      AppendTrace(result.routes.front(), &trace);
+    }
+    EXPECT_THAT(pairs, Each(kPrompt.size() - 1)) << chunk;
+    EXPECT_THAT(flips, ElementsAre(FlipsOf(trace, 0), FlipsOf(trace, 1))) << chunk;
+    all_flips += flips[0] + flips[1];
+  }
+  EXPECT_GT(all_flips, 0u);  // else nothing was compared
+}
+
+// A branch's first row follows the last one of its context, also when both are rows of one step; a sequence's first row follows none, although
+// its slot's neighbours hold other sequences; rows of other modes are not compared.
+TEST_P(StepTest, FlipsFollowTheSequenceNotTheRows) {
+  const LoadedRunner loaded = Load(Routed(1));
+  StepDriver driver(*loaded.runner);
+  const RoutingPolicy learned, law = Forced(0);
+  const std::vector<int32_t> context = driver.TakeSlots(3), a_own = driver.TakeSlots(2), other = driver.TakeSlots(1), forced = driver.TakeSlots(2);
+  std::vector<int32_t> a = context;
+  a.insert(a.end(), a_own.begin(), a_own.end());
+  const StepResult result = driver.Run(kPrompt, {{0, 3, context, &learned}, {3, 5, a, &learned}, {5, 6, other, &learned}, {6, 8, forced, &law}});
+  for (int layer = 0; layer < 2; ++layer) {
+    RouteTrace joined = result.routes[0];
+    AppendTrace(result.routes[1], &joined);
+    EXPECT_EQ(result.counts.pairs[layer], 4u);
+    EXPECT_EQ(result.counts.flips[layer], FlipsOf(joined, layer));
+    EXPECT_EQ(std::accumulate(result.counts.learned_tokens.begin() + layer * 3, result.counts.learned_tokens.begin() + (layer + 1) * 3, uint64_t{0}), 6u);
+  }
+}
+
 TEST_P(StepTest, RoutesAreRecordedOnlyWhereAsked) {
   const LoadedRunner loaded = Load(Routed(1));
   StepDriver driver(*loaded.runner);

@@ -248,6 +248,23 @@ TEST_F(EngineLifecycleTest, TasksKeepTheSnapshotOfTheirSubmission) {
   EXPECT_EQ(new_one.sink->Wait()->usage.cached_tokens, 0);  // nothing of the other generation
 }
 
+TEST_F(EngineLifecycleTest, LeasesAreCountedByGeneration) {
+  Start();
+  runner_.Hold();
+  const std::string first = runner_.snapshot()->info().generation;
+  auto old = Submit(GenerateOf(Tokens(4), 2));
+  runner_.WaitUntilHeld();
+  runner_.Swap("generation-2");
+  engine_->Publish({.stable = runner_.snapshot()});
+  auto next = Submit(GenerateOf(Tokens(4), 2));
+  auto another = Submit(GenerateOf(Tokens(5), 2));
+  EXPECT_EQ(engine_->stats().leases, (std::map<std::string, int64_t>{{first, 1}, {"generation-2", 2}}));
+  runner_.Resume();
+  for (const Submitted& one : {old, next, another}) ASSERT_TRUE(one.sink->Wait().ok());
+  ASSERT_TRUE(engine_->Drain(SteadyTime::max()).ok());  // callbacks come before the books
+  EXPECT_TRUE(engine_->stats().leases.empty());
+}
+
 TEST_F(EngineLifecycleTest, SnapshotsTakeTurns) {
   Start();
   runner_.Hold();

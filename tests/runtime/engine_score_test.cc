@@ -164,6 +164,14 @@ TEST_F(EngineScoreTest, RouteGivesEveryToken) {
   const RouteSums total = engine_->route_sums();
   const RouteCounts& own = outcome.Wait()->routes.counts;
   EXPECT_EQ(own.entropy_rows, total.entropy_rows);
+  EXPECT_EQ(total.pairs, std::vector<uint64_t>(3, 18));  // over the borders of three chunks
+  EXPECT_EQ(own.pairs, total.pairs);
+  EXPECT_EQ(own.flips, total.flips);
+  const std::vector<RouterSums> routers = engine_->router_sums();
+  ASSERT_EQ(routers.size(), 1u);
+  EXPECT_EQ(routers[0].generation, snapshot_->info().generation);
+  EXPECT_EQ(routers[0].tokens, own.learned_tokens);
+  EXPECT_EQ(routers[0].flips, own.flips);
   ASSERT_EQ(own.tokens.size(), total.rows.size() * total.experts.size());
   for (size_t i = 0; i < own.tokens.size(); ++i) {
     const RouteSums::Expert& expert = total.experts[i % total.experts.size()];

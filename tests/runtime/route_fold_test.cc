@@ -26,6 +26,21 @@ TEST(RuntimeRouteFold, CountsATrace) {
   EXPECT_EQ(counts.entropy_sum, std::vector<double>{1.5});
   EXPECT_EQ(counts.entropy_rows, std::vector<uint64_t>{1});
   EXPECT_EQ(counts.rows, std::vector<uint64_t>{2});
+  EXPECT_EQ(counts.learned_tokens, (std::vector<uint64_t>{1, 0, 0, 1}));  // the second row had no distribution
+  EXPECT_EQ(counts.learned_weight, (std::vector<double>{0.75, 0, 0, 0.25}));
+}
+
+TEST(RuntimeRouteFold, CountsFlipsBetweenNeighbours) {
+  const SnapshotInfo info = FakeModelRunner({.num_layers = 1}).snapshot()->info();
+  const float none = std::numeric_limits<float>::quiet_NaN();
+  RouteTrace trace;
+  for (const auto& [best, entropy] : {std::pair{0, 1.0f}, std::pair{0, 1.0f}, std::pair{2, 1.0f}, std::pair{int{kNoExpert}, 1.0f},
+                                      std::pair{int{kNoExpert}, 1.0f}, std::pair{1, none}}) {
+    ASSERT_TRUE(AppendTrace(OneRow({static_cast<ExpertIndex>(best), kNoExpert}, {1, 0}, entropy), &trace).ok());
+  }
+  const RouteCounts counts = CountTrace(trace, info);
+  EXPECT_EQ(counts.pairs, std::vector<uint64_t>{3});  // not the first row, two without experts, or one without a distribution
+  EXPECT_EQ(counts.flips, std::vector<uint64_t>{2});
 }
 
 TEST(RuntimeRouteFold, TracesOfAnotherShapeDoNotMix) {
@@ -87,6 +102,55 @@ TEST(RuntimeRouteFold, NamesAreBounded) {
   ASSERT_EQ(sums.experts.size(), RouteTotals::kMaxExperts + 1);
   EXPECT_EQ(sums.experts.back().name, "other");
   EXPECT_EQ(sums.experts.back().tokens, std::vector<uint64_t>{100});
+}
+
+RouteCounts LearnedStep(uint64_t rows) {
+  return {.tokens = {rows},
+          .weight = {1},
+          .entropy_sum = {0.5},
+          .entropy_rows = {rows},
+          .base_mass = {0},
+          .rows = {rows},
+          .learned_tokens = {rows},
+          .learned_weight = {1},
+          .pairs = {1},
+          .flips = {1}};
+}
+
+TEST(RuntimeRouteFold, EverySnapshotsRouterHasItsOwnSums) {
+  RouteTotals totals;
+  SnapshotInfo stable = Experts({"law"}), canary = Experts({"law"});
+  stable.generation = "stable";
+  canary.generation = "canary";
+  totals.Add(LearnedStep(3), stable);
+  totals.Add(LearnedStep(4), canary);
+  totals.Add(LearnedStep(5), stable);
+  RouteCounts forced = LearnedStep(7);
+  forced.entropy_rows = {0};
+  totals.Add(forced, Experts({"law"}));
+  const std::vector<RouterSums> routers = totals.CopyRouters();
+  ASSERT_EQ(routers.size(), 2u);
+  EXPECT_EQ(routers[0].generation, "stable");
+  EXPECT_EQ(routers[0].tokens, std::vector<uint64_t>{8});
+  EXPECT_EQ(routers[0].pairs, std::vector<uint64_t>{2});
+  EXPECT_EQ(routers[1].rows, std::vector<uint64_t>{4});
+}
+
+TEST(RuntimeRouteFold, TheRouterUsedLongestAgoMakesRoom) {
+  RouteTotals totals;
+  const auto add = [&](const std::string& generation) {
+    SnapshotInfo info = Experts({"law"});
+    info.generation = generation;
+    totals.Add(LearnedStep(1), info);
+  };
+  for (size_t i = 0; i < RouteTotals::kMaxSnapshots; ++i) add("g" + std::to_string(i));
+  add("g0");
+  add("new");
+  std::vector<std::string> kept;
+  for (const RouterSums& sums : totals.CopyRouters()) kept.push_back(sums.generation);
+  EXPECT_EQ(kept.size(), RouteTotals::kMaxSnapshots);
+  EXPECT_EQ(kept[0], "g0");
+  EXPECT_EQ(kept[1], "new");  // where g1 was
 }
 
 }  // namespace

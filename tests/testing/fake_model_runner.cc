@@ -127,6 +127,7 @@ void FakeModelRunner::Swap(const std::string& generation) {
     info.router_generation = "router-1";
     info.router_bytes = 3;
     info.top_k = options_.top_k;
+    info.learned_experts = options_.num_experts;
   }
   for (int32_t e = 0; e < options_.num_experts; ++e) {
     const bool zero = e == options_.num_experts - 1;
@@ -319,7 +320,9 @@ StepResult FakeModelRunner::Answer(const Step& step, bool poisoned) const {
     const int32_t before = static_cast<int32_t>(segment.slots.size()) - (segment.end - segment.begin);
     for (int32_t row = segment.begin; row < segment.end; ++row) {
       const RouteTrace one = fake::Routes(hashes_[row], info, *segment.policy, before + row - segment.begin);
+      const int32_t position = before + row - segment.begin;
       Count(one, info, &result.counts);
+      if (position > 0) CountFlips(fake::Routes(slots_[segment.slots[position - 1]].hash, info, *segment.policy, position - 1), one, &result.counts);
       if (!segment.record_routes) continue;
       trace.layers = one.layers;
       trace.k = one.k;
@@ -341,6 +344,10 @@ void FakeModelRunner::Count(const RouteTrace& routes, const SnapshotInfo& info, 
   counts->entropy_rows.resize(routes.layers);
   counts->base_mass.resize(routes.layers);
   counts->rows.resize(routes.layers);
+  counts->learned_tokens.resize(routes.layers * experts);
+  counts->learned_weight.resize(routes.layers * experts);
+  counts->pairs.resize(routes.layers);
+  counts->flips.resize(routes.layers);
   for (int32_t layer = 0; layer < routes.layers; ++layer) {
     ++counts->rows[layer];
     counts->base_mass[layer] += 1;
@@ -350,11 +357,23 @@ void FakeModelRunner::Count(const RouteTrace& routes, const SnapshotInfo& info, 
       const float weight = routes.weights[layer * routes.k + slot];
       ++counts->tokens[layer * experts + expert];
       counts->weight[layer * experts + expert] += weight;
+      if (!std::isnan(routes.entropy[layer])) {
+        ++counts->learned_tokens[layer * experts + expert];
+        counts->learned_weight[layer * experts + expert] += weight;
+      }
       if (!info.experts[expert].is_zero) counts->base_mass[layer] -= weight;
     }
     if (std::isnan(routes.entropy[layer])) continue;
     counts->entropy_sum[layer] += routes.entropy[layer];
     ++counts->entropy_rows[layer];
+  }
+}
+
+void FakeModelRunner::CountFlips(const RouteTrace& before, const RouteTrace& here, RouteCounts* counts) {
+  for (int32_t layer = 0; layer < here.layers; ++layer) {
+    if (std::isnan(here.entropy[layer])) continue;
+    ++counts->pairs[layer];
+    counts->flips[layer] += before.experts[layer * before.k] != here.experts[layer * here.k];
   }
 }
 

@@ -99,6 +99,7 @@ class FakeModelRunner final : public ModelRunner {
   Status Attend(const Step& step, const Segment& segment);
   StepResult Answer(const Step& step, bool poisoned) const;
   void Count(const RouteTrace& routes, const SnapshotInfo& info, RouteCounts* counts) const;
+  static void CountFlips(const RouteTrace& before, const RouteTrace& here, RouteCounts* counts);
   StatusOr<StepResult> Compute(const Step& step, bool poisoned);
 
   const Options options_;

@@ -144,6 +144,10 @@ StatusOr<std::shared_ptr<const Snapshot>> FakeSnapshotBuilder::Build(const Snaps
     info.router_name = plan.router->info().name;
     info.router_kind = plan.router->info().kind;
     info.router_generation = plan.router->info().generation;
+    for (const RouterInfo::Binding& bound : plan.router->info().experts) {
+      for (const SnapshotPlan::Entry& entry : plan.experts)
+        info.learned_experts += entry.name == bound.name && entry.part->info().generation == bound.generation;
+    }
     info.generation += "/router=" + info.router_generation;
   }
   return std::make_shared<const PlannedSnapshot>(std::move(info), plan, live_snapshots);
