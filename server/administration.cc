@@ -46,4 +46,9 @@ StatusOr<std::unique_ptr<Administration>> Administration::Start(const ServerOpti
   return administration;
 }
 
+void Administration::Stop() {
+  admin_.reset();
+  catalog_->Stop();
+}
+
 }  // namespace switchyard

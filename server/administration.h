@@ -20,6 +20,9 @@ class Administration {
   static StatusOr<std::unique_ptr<Administration>> Start(const ServerOptions& options, SnapshotBuilder* builder, const Engine& engine,
                                                          Catalog::PublishFn publish);
 
+  // Closes the port and ends the catalog's changes; its figures stay readable. Idempotent.
+  void Stop();
+
   Catalog& catalog() { return *catalog_; }
   int admin_port() const { return admin_ == nullptr ? 0 : admin_->port(); }  // 0 when it is off
 

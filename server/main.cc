@@ -88,7 +88,7 @@ int Serve(const ServerOptions& options) {
     text->untrained |= AnyUntrained(administration->catalog().Describe());
   }
   serving = 1;
-  auto server = Server::Start(options, *text, resident);
+  auto server = Server::Start(options, *text, resident, administration == nullptr ? nullptr : &administration->catalog());
   if (!server.ok()) return Fail(server.status());
 
   const auto snapshot = (*engine)->snapshot();
@@ -102,7 +102,7 @@ int Serve(const ServerOptions& options) {
   std::printf("%s\n", announcement.dump().c_str());
   std::fflush(stdout);
   while (signals_seen == 0) std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  administration.reset();  // nothing changes any more
+  if (administration != nullptr) administration->Stop();  // nothing changes any more
   Log(LogLevel::kInfo, "draining", {{"seconds", options.drain_seconds}});
   const Status drained = (*server)->Drain([] { return signals_seen > 1; });
   Log(drained.ok() ? LogLevel::kInfo : LogLevel::kWarning, "stopped", {{"complete", drained.ok()}});

@@ -1,48 +1,19 @@
 #include "server/metrics_collectable.h"
 
 #include <chrono>
-#include <limits>
 #include <map>
+#include <set>
 #include <utility>
 
+#include "server/metric_families.h"
 #include "server/version.h"
 
 namespace switchyard {
 namespace {
-using prometheus::ClientMetric;
 using prometheus::MetricFamily;
 using prometheus::MetricType;
-using Labels = std::vector<std::pair<std::string, std::string>>;
-
-class Builder {
- public:
-  MetricFamily& Family(const char* name, const char* help, MetricType type) {
-    families_.push_back({name, help, type, {}});
-    return families_.back();
-  }
-  static void Add(MetricFamily& family, const Labels& labels, double value) {
-    ClientMetric metric;
-    for (const auto& [name, text] : labels) metric.label.push_back({name, text});
-    (family.type == MetricType::Counter ? metric.counter.value : metric.gauge.value) = value;
-    family.metric.push_back(std::move(metric));
-  }
-  void Gauge(const char* name, const char* help, double value) { Add(Family(name, help, MetricType::Gauge), {}, value); }
-  void Counter(const char* name, const char* help, double value) { Add(Family(name, help, MetricType::Counter), {}, value); }
-  static void AddHistogram(MetricFamily& family, const Labels& labels, const LatencyHistogram::View& view) {
-    ClientMetric metric;
-    for (const auto& [name, text] : labels) metric.label.push_back({name, text});
-    metric.histogram.sample_count = view.count;
-    metric.histogram.sample_sum = view.sum;
-    for (size_t i = 0; i < view.cumulative.size(); ++i)
-      metric.histogram.bucket.push_back({view.cumulative[i], LatencyHistogram::kBounds[i]});
-    metric.histogram.bucket.push_back({view.count, std::numeric_limits<double>::infinity()});
-    family.metric.push_back(std::move(metric));
-  }
-  std::vector<MetricFamily> Take() { return std::move(families_); }
-
- private:
-  std::vector<MetricFamily> families_;
-};
+using Builder = MetricFamilies;
+using Labels = Builder::Labels;
 
 void AddRequests(const RequestMetrics& requests, Builder* b) {
   MetricFamily& totals = b->Family("switchyard_requests_total", "Requests ended, by method and gRPC code.", MetricType::Counter);
@@ -64,6 +35,7 @@ void AddEngine(const EngineStats& s, Builder* b) {
   Builder::Add(tokens, {{"kind", "generated"}}, static_cast<double>(s.generated_tokens));
   Builder::Add(tokens, {{"kind", "scored"}}, static_cast<double>(s.scored_tokens));
   b->Gauge("switchyard_queued_tasks", "Tasks waiting for KV room or a first step.", static_cast<double>(s.queued_tasks));
+  b->Gauge("switchyard_queue_limit_tasks", "Queued tasks at which one more is refused.", static_cast<double>(s.queue_limit));
   b->Gauge("switchyard_running_tasks", "Tasks that hold KV.", static_cast<double>(s.running_tasks));
   MetricFamily& kv = b->Family("switchyard_kv_blocks", "KV blocks, by who holds them.", MetricType::Gauge);
   Builder::Add(kv, {{"state", "used"}}, static_cast<double>(s.kv_blocks_used));
@@ -89,6 +61,9 @@ void AddRoutes(const RouteSums& c, Builder* b) {
                        "Entropy of the router's distribution, summed over tokens, by layer.",
                        MetricType::Counter,
                        {}};
+  MetricFamily pairs{"switchyard_route_pairs_total", "Tokens routed that follow another token of their sequence, by layer.", MetricType::Counter, {}};
+  MetricFamily flips{
+      "switchyard_route_flips_total", "Of these, tokens whose best expert is another one than their predecessor's, by layer.", MetricType::Counter, {}};
   MetricFamily entropy_rows{"switchyard_route_entropy_rows_total", "Tokens with a router distribution, by layer.", MetricType::Counter, {}};
   for (size_t l = 0; l < c.rows.size(); ++l) {
     const std::string layer = std::to_string(l);
@@ -103,17 +78,61 @@ void AddRoutes(const RouteSums& c, Builder* b) {
     Builder::Add(base, {{"layer", layer}}, c.base_mass[l]);
     Builder::Add(entropy, {{"layer", layer}}, c.entropy_sum[l]);
     Builder::Add(entropy_rows, {{"layer", layer}}, static_cast<double>(c.entropy_rows[l]));
+    Builder::Add(pairs, {{"layer", layer}}, static_cast<double>(c.pairs[l]));
+    Builder::Add(flips, {{"layer", layer}}, static_cast<double>(c.flips[l]));
   }
-  for (MetricFamily* family : {&weight, &zero, &rows, &base, &entropy, &entropy_rows}) {
+  for (MetricFamily* family : {&weight, &zero, &rows, &base, &entropy, &entropy_rows, &pairs, &flips}) {
     b->Family(family->name.c_str(), family->help.c_str(), family->type).metric = std::move(family->metric);
   }
+}
+
+std::vector<std::pair<const char*, const Snapshot*>> RolesOf(const ServingSet& serving) {
+  std::vector<std::pair<const char*, const Snapshot*>> roles;
+  for (const auto& [role, snapshot] :
+       {std::pair{"stable", serving.stable.get()}, std::pair{"canary", serving.canary.get()}, std::pair{"shadow", serving.shadow.get()}}) {
+    if (snapshot != nullptr) roles.emplace_back(role, snapshot);
+  }
+  return roles;
+}
+
+// What is served: generations by part, shares of traffic, masked experts, and how many tasks run on it.
+void AddServing(const ServingSet& serving, const EngineStats& stats, Builder* b) {
+  MetricFamily& generations =
+      b->Family("switchyard_served_generation_info", "Generations that new requests run on, by part; always 1.", MetricType::Gauge);
+  std::set<Labels> seen;  // roles share experts
+  const auto add = [&](const char* part, const std::string& name, const std::string& generation) {
+    const Labels labels = {{"part", part}, {"name", name}, {"generation", generation}};
+    if (seen.insert(labels).second) Builder::Add(generations, labels, 1);
+  };
+  MetricFamily& masked =
+      b->Family("switchyard_masked_experts", "Served experts that learned routing leaves out: the role's router does not name them.", MetricType::Gauge);
+  MetricFamily& leases = b->Family("switchyard_leases", "Accepted tasks that have not ended, by the role of what they run on.", MetricType::Gauge);
+  double retired = 0;
+  for (const auto& [generation, tasks] : stats.leases) retired += static_cast<double>(tasks);
+  std::set<std::string> counted;
+  for (const auto& [role, snapshot] : RolesOf(serving)) {
+    const SnapshotInfo& info = snapshot->info();
+    add("base", info.base_name, info.base_generation);
+    if (!info.router_generation.empty()) add("router", info.router_name, info.router_generation);
+    for (const SnapshotInfo::Expert& expert : info.experts) add("expert", expert.name, expert.generation);
+    add("snapshot", role, info.generation);
+    if (info.learned_experts > 0)
+      Builder::Add(masked, {{"role", role}}, static_cast<double>(info.experts.size()) - static_cast<double>(info.learned_experts));
+    const auto found = stats.leases.find(info.generation);
+    const double tasks = found != stats.leases.end() && counted.insert(info.generation).second ? static_cast<double>(found->second) : 0;
+    Builder::Add(leases, {{"role", role}}, tasks);
+    retired -= tasks;
+  }
+  Builder::Add(leases, {{"role", "retired"}}, retired);
+  MetricFamily& shares = b->Family("switchyard_role_share_ratio", "Share of requests that the role is meant to get.", MetricType::Gauge);
+  if (serving.canary != nullptr) Builder::Add(shares, {{"role", "canary"}}, serving.canary_share);
+  if (serving.shadow != nullptr) Builder::Add(shares, {{"role", "shadow"}}, serving.shadow_share);
 }
 
 // Experts and routers of what new requests run on; what snapshots share counts once.
 std::pair<int64_t, int64_t> ServedBytes(const ServingSet& serving) {
   std::map<std::string, int64_t> experts, routers;
-  for (const auto& snapshot : {serving.stable, serving.canary, serving.shadow}) {
-    if (snapshot == nullptr) continue;
+  for (const auto& [role, snapshot] : RolesOf(serving)) {
     const SnapshotInfo& info = snapshot->info();
     for (const SnapshotInfo::Expert& expert : info.experts) experts[expert.generation] = expert.bytes;
     routers[info.router_generation] = info.router_bytes;
@@ -138,8 +157,10 @@ std::vector<MetricFamily> MetricsCollectable::Collect() const {
   try {
     Builder b;
     AddRequests(requests_, &b);
-    AddEngine(engine_.stats(), &b);
+    const EngineStats stats = engine_.stats();
+    AddEngine(stats, &b);
     const auto serving = engine_.serving();
+    AddServing(*serving, stats, &b);
     const SnapshotInfo& info = serving->stable->info();
     AddRoutes(engine_.route_sums(), &b);
     const auto [expert_bytes, router_bytes] = ServedBytes(*serving);

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <map>
@@ -11,26 +10,10 @@
 #include <utility>
 #include <vector>
 
+#include "engine/base/latency_histogram.h"
 #include "engine/base/status.h"
 
 namespace switchyard {
-
-// Fixed buckets in seconds; lock-free. Thread-safe.
-class LatencyHistogram {
- public:
-  static constexpr std::array<double, 14> kBounds = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30};
-  void Observe(double seconds);
-  struct View {
-    std::vector<uint64_t> cumulative;  // one a bound
-    uint64_t count = 0;
-    double sum = 0;
-  };
-  View view() const;
-
- private:
-  std::array<std::atomic<uint64_t>, kBounds.size() + 1> buckets_{};
-  std::atomic<uint64_t> sum_microseconds_{0};
-};
 
 // Thread-safe. Outlives every Request.
 class RequestMetrics {

@@ -7,14 +7,19 @@
 #include <chrono>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "server/address.h"
 #include "server/call_gate.h"
+#include "server/catalog_collectable.h"
+#include "server/certificate_collectable.h"
 #include "server/credentials.h"
 #include "server/gate_collectable.h"
 #include "server/inference_service.h"
 #include "server/log.h"
 #include "server/periodic.h"
+#include "server/route_window.h"
+#include "server/router_collectable.h"
 #include "server/web_pages.h"
 
 namespace switchyard {
@@ -70,8 +75,9 @@ struct Server::Impl {
   CallContext context;
   std::unique_ptr<InferenceService> service;
   std::unique_ptr<StatusJson> status;
+  RouteWindow window;
   std::unique_ptr<HttpServer> http;
-  std::unique_ptr<Periodic> reload;
+  std::unique_ptr<Periodic> reload, window_notes;
   std::unique_ptr<grpc::Server> grpc;
   int grpc_port = 0, metrics_port = 0;
   bool drained = false;
@@ -79,7 +85,7 @@ struct Server::Impl {
 
 Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
-StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, ServedModel model, ResidentBytes resident) {
+StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, ServedModel model, ResidentBytes resident, const Catalog* catalog) {
   auto impl = std::make_unique<Impl>();
   impl->options = options;
   impl->model = std::move(model);
@@ -91,9 +97,12 @@ StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, Se
   impl->service = std::make_unique<InferenceService>(impl->context);
   impl->status = std::make_unique<StatusJson>(*impl->model.engine, impl->requests, impl->model.dtype, impl->model.untrained);
   if (!options.metrics.empty()) {
-    auto pages = WebPages(impl->gate->authorizer(), impl->status.get(),
-                          {std::make_shared<MetricsCollectable>(*impl->model.engine, impl->requests, resident),
-                           std::make_shared<GateCollectable>(*impl->gate)});
+    std::vector<std::shared_ptr<const prometheus::Collectable>> metrics = {
+        std::make_shared<MetricsCollectable>(*impl->model.engine, impl->requests, resident),
+        std::make_shared<RouterCollectable>(*impl->model.engine, impl->window), std::make_shared<GateCollectable>(*impl->gate)};
+    if (catalog != nullptr) metrics.push_back(std::make_shared<CatalogCollectable>(*catalog));
+    if (options.tls.enabled()) metrics.push_back(std::make_shared<CertificateCollectable>(options.tls.certificate));
+    auto pages = WebPages(impl->gate->authorizer(), impl->status.get(), std::move(metrics));
     ASSIGN_OR_RETURN(impl->http, HttpServer::Start(options.metrics, std::move(pages)));
     impl->metrics_port = impl->http->port();
   }
@@ -107,6 +116,8 @@ StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, Se
     state->gate->authorizer().Reload();
     state->status->Observe();
   });
+  impl->window_notes = std::make_unique<Periodic>(
+      RouteWindow::kInterval, [state = impl.get()] { state->window.Note(Clock::Real()->Now(), state->model.engine->router_sums()); });
   return std::unique_ptr<Server>(new Server(std::move(impl)));
 }
 
@@ -140,6 +151,7 @@ Server::~Server() {
   Drain([] { return true; }).IgnoreError();
   // The metrics page goes last: an operator may watch the drain.
   impl_->reload.reset();
+  impl_->window_notes.reset();
   impl_->http.reset();
 }
 

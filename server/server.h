@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "engine/base/status.h"
+#include "engine/catalog/catalog.h"
 #include "server/metrics_collectable.h"
 #include "server/served_model.h"
 #include "server/server_options.h"
@@ -15,8 +16,9 @@ namespace switchyard {
 // Not thread-safe: Start, Drain and the destructor belong to one thread (main, or a test).
 class Server {
  public:
-  // `model.engine` must outlive the server. UNAVAILABLE when an address cannot be bound. Health is SERVING when this returns.
-  static StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options, ServedModel model, ResidentBytes resident);
+  // `model.engine` and `catalog` (null: nothing changes what is served) must outlive the server. UNAVAILABLE when an address cannot be bound. Health is SERVING when this returns.
+  static StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options, ServedModel model, ResidentBytes resident,
+                                                 const Catalog* catalog = nullptr);
   // Drains within no time if Drain was not called.
   ~Server();
 

@@ -66,7 +66,7 @@ Catalog::Catalog(CatalogOptions options, SnapshotBuilder* builder, ArtifactRoot 
       log_(std::make_shared<OperationLog>(options_.max_operations)),
       retirer_(Retirer::Start()),
       residency_(std::make_shared<Residency>(options_.budget.memory_bytes, retirer_, log_)),
-      loader_(*builder_, root_, *residency_, *retirer_, options_.budget),
+      loader_(*builder_, root_, *residency_, options_.budget),
       queue_(options_.max_queued) {}
 
 StatusOr<std::unique_ptr<Catalog>> Catalog::Create(CatalogOptions options, SnapshotBuilder* builder, const CatalogContent& initial,
@@ -138,6 +138,7 @@ Status Catalog::LoadFirst(const CatalogContent& initial) {
     served_ = std::move(loaded);
   }
   publish_(served_.set);
+  residency_->SetServed(served_.set);
   return OkStatus();
 }
 
@@ -175,7 +176,7 @@ StatusOr<LoadedContent> Catalog::LoadDesired(DesiredState* state, Inspector& ins
 StatusOr<uint64_t> Catalog::Submit(ChangeRequest request) {
   RETURN_IF_ERROR(CheckRequest(request));
   Job job;
-  job.id = log_->Add(Summary(request), request.dry_run);
+  job.id = log_->Add(Summary(request), KindOf(request), request.dry_run);
   const uint64_t id = job.id;
   job.request = std::move(request);
   Status refused;
@@ -297,6 +298,7 @@ Status Catalog::Publish(uint64_t id, LoadedContent next) {
     revision_ = state.revision;
     history_ = std::move(state.history);
   }
+  residency_->SetServed(served_.set);
   return OkStatus();  // `next`, now the old content, lets go of it here, outside the lock
 }
 
@@ -349,6 +351,23 @@ CatalogView Catalog::Describe() const {
   view.queued = static_cast<int32_t>(queue_.size());
   view.totals = log_->totals();
   return view;
+}
+
+CatalogFigures Catalog::Figures() const {
+  CatalogFigures figures;
+  {
+    std::lock_guard lock(mutex_);
+    figures.revision = revision_;
+    figures.experts = static_cast<int64_t>(served_.content.experts.size());
+    figures.routers = static_cast<int64_t>(served_.content.routers.size());
+  }
+  figures.resident_bytes = residency_->resident_bytes();
+  figures.budget = options_.budget;
+  figures.queued = static_cast<int32_t>(queue_.size());
+  figures.retired = residency_->retired(Clock::Real()->Now());
+  figures.totals = log_->totals();
+  for (size_t step = 0; step < kLoadSteps; ++step) figures.step_durations[step] = log_->step_durations(static_cast<LoadStep>(step));
+  return figures;
 }
 
 }  // namespace switchyard

@@ -6,6 +6,7 @@
 // the request path, and reported in the operation that retired it.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -62,6 +63,18 @@ struct CatalogView {
   OperationLog::Totals totals;
 };
 
+// Numbers for a scrape. A copy.
+struct CatalogFigures {
+  uint64_t revision = 0;
+  int64_t experts = 0, routers = 0;  // names
+  int64_t resident_bytes = 0;        // experts and routers: served, being loaded, and retired until they are freed
+  CatalogBudget budget;
+  int32_t queued = 0;
+  Residency::Retired retired;
+  OperationLog::Totals totals;
+  std::array<LatencyHistogram::View, kLoadSteps> step_durations;
+};
+
 // Thread-safe but for Create and Stop, which belong to the owner's thread.
 class Catalog {
  public:
@@ -83,6 +96,7 @@ class Catalog {
   StatusOr<Operation> GetOperation(uint64_t id) const { return log_->Get(id); }
   std::vector<Operation> ListOperations() const { return log_->List(); }
   CatalogView Describe() const;
+  CatalogFigures Figures() const;
 
   // Finishes the running operation, refuses the waiting ones, joins the threads. What is published stays as it is. Idempotent.
   void Stop();

@@ -168,6 +168,17 @@ StatusOr<CatalogContent> ApplyChanges(CatalogContent content, const std::vector<
   return result;
 }
 
+std::string KindOf(const ChangeRequest& request) {
+  if (request.dry_run) return "dry_run";
+  static constexpr const char* kKinds[] = {"load", "unload", "alias", "role", "promote", "roll_back"};
+  const auto kind = [](const Change& change) -> std::string {
+    const auto* load = std::get_if<LoadChange>(&change);
+    return load != nullptr && load->replace ? "replace" : kKinds[change.index()];
+  };
+  const bool alike = std::all_of(request.changes.begin(), request.changes.end(), [&](const Change& c) { return kind(c) == kind(request.changes.front()); });
+  return alike && !request.changes.empty() ? kind(request.changes.front()) : "several";
+}
+
 std::string Summary(const ChangeRequest& request) {
   std::string text = request.dry_run ? "dry run: " : "";
   for (size_t i = 0; i < request.changes.size(); ++i) {

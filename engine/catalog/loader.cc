@@ -160,7 +160,7 @@ StatusOr<std::shared_ptr<const Snapshot>> Loader::Build(const LoadedContent& con
   for (const NamedArtifact& expert : content.content.experts) plan.experts.push_back({expert.name, content.experts.at(expert.generation)});
   if (!router.empty()) plan.router = content.routers.at(content.content.Find(ArtifactKind::kRouter, router)->generation);
   ASSIGN_OR_RETURN(std::shared_ptr<const Snapshot> snapshot, builder_.Build(plan));
-  return retirer_.Guard(std::move(snapshot), nullptr);
+  return residency_.AdmitSnapshot(std::move(snapshot));
 }
 
 Status Loader::Bind(const LoadedContent* current, LoadedContent* next) const {

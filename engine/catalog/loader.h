@@ -52,8 +52,8 @@ class Loader {
   // Called when a step begins.
   using StepFn = std::function<void(LoadStep)>;
 
-  Loader(SnapshotBuilder& builder, const ArtifactRoot& root, Residency& residency, Retirer& retirer, const CatalogBudget& budget)
-      : builder_(builder), root_(root), residency_(residency), retirer_(retirer), budget_(budget) {}
+  Loader(SnapshotBuilder& builder, const ArtifactRoot& root, Residency& residency, const CatalogBudget& budget)
+      : builder_(builder), root_(root), residency_(residency), budget_(budget) {}
 
   Inspector NewInspector() const { return Inspector(builder_, root_); }
 
@@ -81,7 +81,6 @@ class Loader {
   SnapshotBuilder& builder_;
   const ArtifactRoot& root_;
   Residency& residency_;
-  Retirer& retirer_;
   const CatalogBudget budget_;
 };
 

@@ -27,11 +27,12 @@ int64_t Operation::retiring_bytes() const {
   return bytes;
 }
 
-uint64_t OperationLog::Add(std::string summary, bool dry_run) {
+uint64_t OperationLog::Add(std::string summary, std::string kind, bool dry_run) {
   std::lock_guard lock(mutex_);
   Operation& operation = operations_[++last_id_];
   operation.id = last_id_;
   operation.summary = std::move(summary);
+  operation.kind = std::move(kind);
   operation.dry_run = dry_run;
   operation.created_unix_ms =
       std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
@@ -46,12 +47,19 @@ void OperationLog::Update(uint64_t id, const std::function<void(Operation&)>& ch
     const bool finished_before = found->second.finished();
     change(found->second);
     if (!finished_before && found->second.finished()) {
-      if (found->second.state == OperationState::kFailed) ++totals_.failed_by_step[StepName(found->second.step)];
-      ++(found->second.state == OperationState::kFailed ? totals_.failed : totals_.succeeded);
+      CountFinishedLocked(found->second);
       ForgetOldLocked();
     }
   }
   changed_.notify_all();
+}
+
+void OperationLog::CountFinishedLocked(const Operation& operation) {
+  const bool failed = operation.state == OperationState::kFailed;
+  if (failed) ++totals_.failed_by_step[StepName(operation.step)];
+  ++(failed ? totals_.failed : totals_.succeeded);
+  ++totals_.finished[{operation.kind, operation.state}];
+  for (const Operation::StepTime& time : operation.times) step_durations_[static_cast<size_t>(time.step)].Observe(time.ms / 1000);
 }
 
 void OperationLog::ForgetOldLocked() {

@@ -1,6 +1,7 @@
 // One request for changes, from its arrival until its last byte is freed, and the bounded record of them.
 #pragma once
 
+#include <array>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -8,9 +9,11 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/base/clock.h"
+#include "engine/base/latency_histogram.h"
 #include "engine/base/status.h"
 #include "engine/catalog/content.h"
 
@@ -30,6 +33,7 @@ enum class LoadStep {
   kPublish,  // one pointer is exchanged
   kDone,
 };
+inline constexpr size_t kLoadSteps = static_cast<size_t>(LoadStep::kDone) + 1;
 const char* StepName(LoadStep step);
 
 enum class OperationState { kQueued, kRunning, kSucceeded, kFailed };
@@ -38,6 +42,7 @@ const char* StateName(OperationState state);
 struct Operation {
   uint64_t id = 0;
   std::string summary;
+  std::string kind;  // KindOf its request
   bool dry_run = false;
   OperationState state = OperationState::kQueued;
   LoadStep step = LoadStep::kQueued;  // where it is, or where it failed
@@ -74,7 +79,7 @@ class OperationLog {
  public:
   explicit OperationLog(size_t max_finished) : max_finished_(max_finished) {}
 
-  uint64_t Add(std::string summary, bool dry_run);
+  uint64_t Add(std::string summary, std::string kind, bool dry_run);
   // Changes one under the log's lock, and wakes those who wait; unknown ids (forgotten already) are ignored.
   void Update(uint64_t id, const std::function<void(Operation&)>& change);
   StatusOr<Operation> Get(uint64_t id) const;  // NOT_FOUND: never was, or forgotten
@@ -85,11 +90,15 @@ class OperationLog {
   struct Totals {
     uint64_t succeeded = 0, failed = 0, freed_bytes = 0;
     std::map<std::string, uint64_t> failed_by_step;
+    std::map<std::pair<std::string, OperationState>, uint64_t> finished;  // by kind
   };
   Totals totals() const;
   void CountFreed(int64_t bytes);
+  // How long the steps of finished operations took, those that failed included.
+  LatencyHistogram::View step_durations(LoadStep step) const { return step_durations_[static_cast<size_t>(step)].view(); }
 
  private:
+  void CountFinishedLocked(const Operation& operation);
   void ForgetOldLocked();
 
   const size_t max_finished_;
@@ -98,6 +107,7 @@ class OperationLog {
   std::map<uint64_t, Operation> operations_;  // guarded by mutex_
   uint64_t last_id_ = 0;                      // guarded by mutex_
   Totals totals_;                             // guarded by mutex_
+  std::array<LatencyHistogram, kLoadSteps> step_durations_;
 };
 
 }  // namespace switchyard

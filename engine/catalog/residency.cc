@@ -1,5 +1,7 @@
 #include "engine/catalog/residency.h"
 
+#include <algorithm>
+
 namespace switchyard {
 
 Status Residency::Reserve(int64_t bytes) {
@@ -49,6 +51,48 @@ std::shared_ptr<const RouterPart> Residency::AdmitRouter(std::shared_ptr<const R
     if (entry->second.serial == serial) entry->second.router = guarded;
   }
   return guarded;
+}
+
+std::shared_ptr<const Snapshot> Residency::AdmitSnapshot(std::shared_ptr<const Snapshot> snapshot) {
+  std::lock_guard lock(mutex_);
+  const uint64_t serial = ++last_serial_;
+  snapshots_[serial].address = snapshot.get();
+  return retirer_->Guard(std::move(snapshot), [self = shared_from_this(), serial] {
+    std::lock_guard freed(self->mutex_);
+    self->snapshots_.erase(serial);
+  });
+}
+
+void Residency::SetServed(const ServingSet& set) {
+  const Clock::Time now = Clock::Real()->Now();
+  std::lock_guard lock(mutex_);
+  for (auto& [serial, snapshot] : snapshots_) {
+    if (snapshot.address == set.stable.get() || snapshot.address == set.canary.get() || snapshot.address == set.shadow.get()) {
+      snapshot = {snapshot.address, true, std::nullopt};
+    } else if (snapshot.served) {
+      snapshot = {snapshot.address, false, now};
+    }
+  }
+}
+
+Residency::Retired Residency::retired(Clock::Time now) const {
+  Retired retired;
+  const auto since = [&](Clock::Time time) {
+    retired.oldest_seconds = std::max(retired.oldest_seconds.value_or(0), Milliseconds(time, now) / 1000);
+  };
+  std::lock_guard lock(mutex_);
+  for (const auto& [serial, snapshot] : snapshots_) {
+    if (!snapshot.retired_since) continue;
+    ++retired.snapshots;
+    since(*snapshot.retired_since);
+  }
+  for (const auto& [key, entry] : entries_) {
+    if (entry.operation == 0) continue;
+    ++retired.parts;
+    retired.part_bytes += entry.bytes;
+    since(entry.watched_since);
+  }
+  return retired;
 }
 
 std::shared_ptr<const ExpertPart> Residency::FindExpert(const std::string& generation) {

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "engine/base/status.h"
 #include "engine/catalog/operation.h"
 #include "engine/catalog/retirer.h"
+#include "engine/runtime/serving_set.h"
 #include "engine/runtime/snapshot_builder.h"
 
 namespace switchyard {
@@ -36,6 +38,11 @@ class Residency : public std::enable_shared_from_this<Residency> {
   std::shared_ptr<const ExpertPart> AdmitExpert(std::shared_ptr<const ExpertPart> part, int64_t reserved);
   std::shared_ptr<const RouterPart> AdmitRouter(std::shared_ptr<const RouterPart> part, int64_t reserved);
 
+  // The same snapshot, counted until its last lease ends.
+  std::shared_ptr<const Snapshot> AdmitSnapshot(std::shared_ptr<const Snapshot> snapshot);
+  // What new requests run on from now on: snapshots that were served and are not in `set` are retired.
+  void SetServed(const ServingSet& set);
+
   // The part of this generation while anybody holds it, else null. A retired one that is found is in use again: its operation no longer
   // waits for its end.
   std::shared_ptr<const ExpertPart> FindExpert(const std::string& generation);
@@ -47,6 +54,12 @@ class Residency : public std::enable_shared_from_this<Residency> {
   void Watch(uint64_t id, const std::vector<std::pair<ArtifactKind, std::string>>& generations);
 
   int64_t resident_bytes() const;  // reserved ones too
+  // What nothing new runs on and is not freed yet.
+  struct Retired {
+    int64_t snapshots = 0, parts = 0, part_bytes = 0;
+    std::optional<double> oldest_seconds;  // absent when there is nothing
+  };
+  Retired retired(Clock::Time now) const;
 
  private:
   struct Entry {
@@ -58,6 +71,11 @@ class Residency : public std::enable_shared_from_this<Residency> {
     Clock::Time watched_since{};
   };
   using Key = std::pair<ArtifactKind, std::string>;
+  struct LiveSnapshot {
+    const Snapshot* address = nullptr;  // to tell which is which, never followed
+    bool served = false;
+    std::optional<Clock::Time> retired_since;
+  };
   uint64_t Add(const Key& key, int64_t bytes, int64_t reserved);
   void Freed(const Key& key, uint64_t serial);
   void Revived(const Key& key, uint64_t operation);
@@ -67,6 +85,7 @@ class Residency : public std::enable_shared_from_this<Residency> {
   const std::shared_ptr<OperationLog> log_;
   mutable std::mutex mutex_;
   std::multimap<Key, Entry> entries_;  // guarded by mutex_
+  std::map<uint64_t, LiveSnapshot> snapshots_;  // guarded by mutex_; by serial
   int64_t resident_ = 0;               // guarded by mutex_
   uint64_t last_serial_ = 0;           // guarded by mutex_
 };

@@ -133,6 +133,7 @@ StatusOr<std::shared_ptr<const Snapshot>> FakeSnapshotBuilder::Build(const Snaps
   SnapshotInfo info = like_;
   info.experts.clear();
   info.router_name = info.router_kind = info.router_generation = "";
+  info.learned_experts = 0;
   info.base_generation = base_;
   info.generation = base_;
   for (const SnapshotPlan::Entry& entry : plan.experts) {

@@ -81,6 +81,7 @@ void CommonFlags::AddTo(CLI::App& app, double default_rate) {
   app.add_flag("--restart", restart, "forget the checkpoints of an earlier run")->group("Run");
   app.add_flag("--recompute", recompute, "keep only each layer's input: less memory, a third slower")->group("Run");
   app.add_flag("--tensorboard,!--no-tensorboard", tensorboard, "event files in RUN/tensorboard")->group("Run");
+  app.add_option("--prometheus-textfile", prometheus_textfile, "FILE.prom for the textfile collector of node_exporter, replaced every five seconds")->group("Run");
   app.add_flag("--quiet", quiet, "no progress line")->group("Run");
 }
 
@@ -136,6 +137,7 @@ StatusOr<std::unique_ptr<Workbench>> Workbench::Open(const CommonFlags& flags, c
   RunLog::Options log;
   log.directory = bench->run_directory_;
   log.tensorboard = flags.tensorboard;
+  log.metrics_file = flags.prometheus_textfile;
   log.progress = !flags.quiet;
   log.title = title;
   log.shown = {"train/loss", "train/accuracy"};

@@ -53,6 +53,7 @@ struct CommonFlags {
   bool restart = false;
   bool recompute = false;
   bool tensorboard = true;
+  std::string prometheus_textfile;
   bool quiet = false;
 
   void AddTo(CLI::App& app, double default_rate);

@@ -59,7 +59,7 @@ Status Publish(const Flags& flags, const Workbench& bench, TrainableModel& model
   }
   const RouterPublication publication{flags.name, flags.random, staged.path() + "/router"};
   const Dataset& probes = bench.validation().examples.empty() ? bench.train() : bench.validation();
-  RETURN_IF_ERROR(PublishRouter(model, base, experts, router, probes, publication));
+  RETURN_IF_ERROR(PublishRouter(model, base, experts, router, bench.train(), probes, publication));
   return staged.Publish();
 }
 

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "trainer/log/event_writer.h"
+#include "trainer/log/metrics_file.h"
 #include "trainer/log/progress_line.h"
 
 namespace switchyard::trainer {
@@ -31,6 +32,10 @@ class FileRunLog final : public RunLog {
     std::filesystem::create_directories(options_.directory, error);
     file_.open(path_, std::ios::app);
     if (!file_) return FailedPrecondition("%s: cannot be written", path_);
+    if (!options_.metrics_file.empty()) {
+      metrics_ = std::make_unique<MetricsFile>(options_.metrics_file, options_.title);
+      RETURN_IF_ERROR(metrics_->Write(true));  // a path that cannot be written ends the run before it begins
+    }
     if (!options_.tensorboard) return OkStatus();
     ASSIGN_OR_RETURN(events_, EventWriter::Create(options_.directory + "/tensorboard"));
     return OkStatus();
@@ -43,6 +48,11 @@ class FileRunLog final : public RunLog {
     json["tokens_per_second"] = rate;
     RETURN_IF_ERROR(Scalars(record.step, record.scalars, &json));
     if (events_ != nullptr) RETURN_IF_ERROR(events_->Scalar("train/tokens_per_second", record.step, rate));
+    if (metrics_ != nullptr) {
+      metrics_->Step(record.step, record.total_steps, record.epoch, record.tokens, record.seconds);
+      metrics_->Scalars(record.scalars);
+      RETURN_IF_ERROR(metrics_->Write(false));
+    }
     Show(line, record.step == record.total_steps);
     return Write(json);
   }
@@ -51,6 +61,10 @@ class FileRunLog final : public RunLog {
     nlohmann::ordered_json json = {{"event", kind}, {"step", step}, {"message", message}};
     RETURN_IF_ERROR(Scalars(step, scalars, &json));
     if (events_ != nullptr && scalars.empty()) RETURN_IF_ERROR(events_->Text("run/" + kind, step, message));
+    if (metrics_ != nullptr && !scalars.empty()) {
+      metrics_->Scalars(scalars);
+      RETURN_IF_ERROR(metrics_->Write(true));
+    }
     if (options_.progress) {
       EndLine();
       std::fprintf(stderr, "%s\n", message.c_str());
@@ -62,6 +76,7 @@ class FileRunLog final : public RunLog {
     EndLine();
     file_.close();
     if (!file_) return DataLoss("%s: could not be written", path_);
+    if (metrics_ != nullptr) RETURN_IF_ERROR(metrics_->Write(true));
     return events_ != nullptr ? events_->Flush() : OkStatus();
   }
 
@@ -109,6 +124,7 @@ class FileRunLog final : public RunLog {
   const bool terminal_;
   std::ofstream file_;
   std::unique_ptr<EventWriter> events_;
+  std::unique_ptr<MetricsFile> metrics_;
   bool open_ = false, shown_ = false;
   Clock::time_point last_shown_;
 };

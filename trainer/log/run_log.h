@@ -1,4 +1,5 @@
-// What a run says of itself while it goes: a JSON line a step in `log.jsonl`, TensorBoard scalars, and one progress line on the terminal.
+// What a run says of itself while it goes: a JSON line a step in `log.jsonl`, TensorBoard scalars, a file for Prometheus, and one progress line
+// on the terminal.
 #pragma once
 
 #include <cstdint>
@@ -28,6 +29,7 @@ class RunLog {
   struct Options {
     std::string directory;      // gets log.jsonl (appended to) and tensorboard/
     bool tensorboard = true;
+    std::string metrics_file;   // replaced every few seconds (metrics_file.h); "": none
     // Writes one line of progress: on a terminal it replaces the last one, elsewhere it is printed every ten seconds at most.
     bool progress = true;
     // Scalars shown in the progress line, in this order, by their last part: "loss 1.234  acc 0.56".

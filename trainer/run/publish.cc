@@ -6,10 +6,12 @@
 #include <filesystem>
 #include <map>
 #include <numeric>
+#include <span>
 
 #include "engine/artifact/atomic_file.h"
 #include "engine/artifact/router_artifact.h"
 #include "engine/artifact/safetensors.h"
+#include "engine/stats/load.h"
 #include "trainer/data/batch_sampler.h"
 #include "trainer/nn/tensor_views.h"
 
@@ -18,6 +20,7 @@ namespace switchyard::trainer {
 namespace {
 
 constexpr int32_t kProbes = 4;
+constexpr size_t kLoadExamples = 256, kLoadBatch = 4;
 constexpr float kClearMargin = 1e-2f;  // a probe's selection must not hang on the rounding of another machine
 
 std::string WeightModeOf(const RouterOptions& options) { return options.gate == "raw" ? "raw" : "renorm"; }
@@ -68,10 +71,31 @@ Status AddProbes(TrainableModel& model, const RouterModule& router, const Datase
   return OkStatus();
 }
 
+// Examples spread evenly over the data, in batches of a few: enough for shares good to a percent, a fraction of an epoch.
+StatusOr<std::vector<std::vector<float>>> MeasureLoad(TrainableModel& model, const RouterModule& router, const Dataset& data) {
+  const size_t count = std::min<size_t>(data.examples.size(), kLoadExamples);
+  RoutePlan plan;
+  plan.router = &router;
+  PassResult sum;
+  for (size_t begin = 0; begin < count; begin += kLoadBatch) {
+    std::vector<int64_t> some;
+    for (size_t i = begin; i < std::min(count, begin + kLoadBatch); ++i) some.push_back(static_cast<int64_t>(i * data.examples.size() / count));
+    ASSIGN_OR_RETURN(const PassResult result, model.Evaluate(Pack(data, some), plan, nullptr));
+    Add(result, &sum);
+  }
+  std::vector<std::vector<float>> shares;
+  const size_t experts = sum.expert_rows.size() / static_cast<size_t>(router.num_layers());
+  for (int32_t l = 0; l < router.num_layers() && sum.rows > 0; ++l) {
+    const LoadFigures load = ComputeLoad(std::span(sum.expert_rows).subspan(static_cast<size_t>(l) * experts, experts));
+    shares.emplace_back(load.share.begin(), load.share.end());
+  }
+  return shares;
+}
+
 }  // namespace
 
 Status PublishRouter(TrainableModel& model, const BaseWeights& base, const std::vector<LoraExpert>& experts, const RouterModule& router,
-                     const Dataset& probes, const RouterPublication& publication) {
+                     const Dataset& train, const Dataset& probes, const RouterPublication& publication) {
   RouterManifest manifest;
   manifest.name = publication.name;
   manifest.kind = router.options().kind;
@@ -87,6 +111,7 @@ Status PublishRouter(TrainableModel& model, const BaseWeights& base, const std::
     for (TensorView& view : router.Tensors(l)) tensors.push_back(std::move(view));
   }
   RETURN_IF_ERROR(AddProbes(model, router, probes, &tensors, &manifest));
+  ASSIGN_OR_RETURN(manifest.load_shares, MeasureLoad(model, router, train));
   return WriteRouterArtifact(publication.directory, manifest, tensors);
 }
 

@@ -17,9 +17,10 @@ struct RouterPublication {
 };
 
 // A router artifact bound to the base and to `experts` (whose generations are known), with golden probes out of `probes` data: hidden
-// states the model really sees, each with a clear margin.
+// states the model really sees, each with a clear margin; and the load shares over a sample of the training data, which servers compare
+// their traffic with.
 Status PublishRouter(TrainableModel& model, const BaseWeights& base, const std::vector<LoraExpert>& experts, const RouterModule& router,
-                     const Dataset& probes, const RouterPublication& publication);
+                     const Dataset& train, const Dataset& probes, const RouterPublication& publication);
 
 // The base with trained attention: every other file copied, model.safetensors written anew. `attention` are the model's parameters.
 Status PublishBase(const BaseWeights& base, const std::vector<Parameter>& attention, const std::string& directory);

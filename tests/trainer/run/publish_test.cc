@@ -57,7 +57,7 @@ TEST_F(PublishTest, TheServersLoaderGivesTheSameRoutesAndLogProbabilities) {
     for (Parameter& p : (*router)->Parameters()) p.value.detach().mul_(4);
     const std::string path = directory_ / absl::StrFormat("router-%s-%d-%s", kind, k, gate);
     const Dataset data = TinyData(8, base_.config.vocab_size, 3);
-    ASSERT_TRUE(PublishRouter(*model_, base_, experts_, **router, data, {"r", false, path}).ok());
+    ASSERT_TRUE(PublishRouter(*model_, base_, experts_, **router, data, data, {"r", false, path}).ok());
     RunnerOptions runner_options;
     runner_options.base_directory = directory_ / "base";
     runner_options.experts = {{"expert0", directory_ / "expert0"}, {"expert1", directory_ / "expert1"}, {"zero", ""}};
@@ -97,6 +97,38 @@ TEST_F(PublishTest, TheServersLoaderGivesTheSameRoutesAndLogProbabilities) {
     }
     ASSERT_EQ(result->logprobs.size(), detail.log_probs.size());
     for (size_t i = 0; i < detail.log_probs.size(); ++i) EXPECT_NEAR(result->logprobs[i].logprob, detail.log_probs[i], 1e-4);
+  }
+}
+
+// What the router chose over the training data, as the server counts it when the same tokens come again.
+TEST_F(PublishTest, LoadSharesAreWhatTheServerWouldCount) {
+  const RouterOptions options{.kind = "linear", .top_k = 2, .gate = "renorm", .compute = at::kFloat};
+  const auto router = NewRouter(options, base_.config.num_layers, base_.config.hidden_size, 3, 8);
+  ASSERT_TRUE(router.ok()) << router.status();
+  for (Parameter& p : (*router)->Parameters()) p.value.detach().mul_(4);
+  const Dataset data = TinyData(8, base_.config.vocab_size, 3);
+  ASSERT_TRUE(PublishRouter(*model_, base_, experts_, **router, data, data, {"r", false, directory_ / "router"}).ok());
+  RunnerOptions runner_options;
+  runner_options.base_directory = directory_ / "base";
+  runner_options.experts = {{"expert0", directory_ / "expert0"}, {"expert1", directory_ / "expert1"}, {"zero", ""}};
+  runner_options.router_directory = directory_ / "router";
+  runner_options.dtype = "f32";
+  const auto loaded = LoadRunner(runner_options);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  const PackedBatch batch = Pack(data, {0, 1, 2, 3, 4, 5, 6, 7});
+  const RoutingPolicy policy;
+  std::vector<int32_t> slots(batch.tokens.size());
+  for (size_t i = 0; i < slots.size(); ++i) slots[i] = static_cast<int32_t>(i);
+  Step step;
+  step.snapshot = loaded->runner->snapshot();
+  step.tokens.assign(batch.tokens.begin(), batch.tokens.end());
+  for (const auto& s : batch.segments) step.segments.push_back({s.begin, s.end, std::span(slots).subspan(s.begin, s.end - s.begin), &policy});
+  const auto result = loaded->runner->Run(step);
+  ASSERT_TRUE(result.ok()) << result.status();
+  const SnapshotInfo& info = step.snapshot->info();
+  ASSERT_EQ(info.trained_load.size(), result->counts.learned_tokens.size());
+  for (size_t i = 0; i < info.trained_load.size(); ++i) {
+    EXPECT_NEAR(info.trained_load[i], static_cast<double>(result->counts.learned_tokens[i]) / (2.0 * static_cast<double>(batch.tokens.size())), 1e-6) << i;
   }
 }
 

@@ -1,0 +1,27 @@
+// When the server's certificate expires, for /metrics.
+#pragma once
+
+#include <prometheus/collectable.h>
+#include <prometheus/metric_family.h>
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace switchyard {
+
+// Seconds since the epoch at which the first certificate of a PEM file expires; absent when the file holds none.
+std::optional<double> CertificateExpiry(const std::string& file);
+
+// Thread-safe. Reads the file at each scrape: what is there is what new connections get, a reload interval later at most.
+class CertificateCollectable final : public prometheus::Collectable {
+ public:
+  explicit CertificateCollectable(std::string file) : file_(std::move(file)) {}
+  std::vector<prometheus::MetricFamily> Collect() const override;
+
+ private:
+  const std::string file_;
+};
+
+}  // namespace switchyard
