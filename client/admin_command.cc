@@ -19,7 +19,8 @@ StatusOr<std::pair<std::string, std::string>> NameAndValue(const std::string& te
 StatusOr<v1::RouterRole> RoleOf(const std::string& name) {
   if (name == "stable") return v1::ROUTER_ROLE_STABLE;
   if (name == "canary") return v1::ROUTER_ROLE_CANARY;
-  return InvalidArgument("--role: expected stable or canary, found \"%s\"", name);
+  if (name == "shadow") return v1::ROUTER_ROLE_SHADOW;
+  return InvalidArgument("--role: expected stable, canary or shadow, found \"%s\"", name);
 }
 
 }  // namespace
@@ -68,8 +69,8 @@ void AdminCommand::AddLoads(CLI::App& admin) {
     AddArtifactFlags(*verb, "NAME=DIRECTORY", "A PEFT directory below the server's artifact root; may be repeated",
                      "A router artifact; may be repeated");
     verb->add_option("--zero", zero_, "The zero expert under this name")->type_name("NAME");
-    verb->add_option("--role", role_, "Give the (one) router a role in the same change: stable, canary")->type_name("ROLE");
-    verb->add_option("--share", share_, "Of a canary, 0 to 1")->type_name("SHARE");
+    verb->add_option("--role", role_, "Give the (one) router a role in the same change: stable, canary, shadow")->type_name("ROLE");
+    verb->add_option("--share", share_, "Of a canary or shadow, 0 to 1")->type_name("SHARE");
     return verb;
   };
   add("load", "Load experts and routers under new names", false, false);
@@ -87,7 +88,8 @@ void AdminCommand::AddOthers(CLI::App& admin) {
   AddArtifactFlags(*alias, "NAME=TARGET", "An expert's name and the one it shall equal; may be repeated", "The same of routers");
   for (const auto& [name, role, what] :
        {std::tuple{"stable", v1::ROUTER_ROLE_STABLE, "Let a loaded router answer"},
-        std::tuple{"canary", v1::ROUTER_ROLE_CANARY, "Let a loaded router answer a share of request ids"}}) {
+        std::tuple{"canary", v1::ROUTER_ROLE_CANARY, "Let a loaded router answer a share of request keys"},
+        std::tuple{"shadow", v1::ROUTER_ROLE_SHADOW, "Compute a loaded router beside a share of requests and compare; it never answers"}}) {
     CLI::App* verb = AddChange(admin, name, what, [this, role = role](v1::ApplyRequest* request) { return MakeRole(role, request); });
     verb->add_option("router", router_, "The router's name")->type_name("ROUTER");
     verb->add_flag("--off", off_, "Take the role away instead");

@@ -58,6 +58,17 @@ std::string BytesText(int64_t bytes) {
   return absl::StrFormat("%.1f MiB", static_cast<double>(bytes) / (1 << 20));
 }
 
+// Shares in per cent, or a dash without trials.
+std::string DivergenceText(const v1::CatalogState::Divergence& d) {
+  const auto share = [](uint64_t hits, uint64_t trials) {
+    return trials == 0 ? std::string("-") : absl::StrFormat("%.1f %%", 100.0 * static_cast<double>(hits) / static_cast<double>(trials));
+  };
+  return absl::StrFormat("against stable, %d requests: another best expert %s, another set %s, JS %s, other answers %s of %d; %d skipped, %d failed",
+                         d.compared(), share(d.best_changed(), d.decisions()), share(d.set_changed(), d.decisions()),
+                         d.has_js_nats() ? absl::StrFormat("%.4f nats", d.js_nats()) : std::string("-"), share(d.answer_flips(), d.answers()),
+                         d.answers(), d.skipped(), d.failed());
+}
+
 std::string StateView(const v1::CatalogState& state, const Style& style) {
   const std::string budget = state.budget_bytes() > 0 ? " of " + BytesText(state.budget_bytes()) : std::string();
   std::string text = absl::StrFormat("revision %d · base %s · resident %s%s · operations: %d done, %d failed, %d waiting\n\n",
@@ -84,6 +95,7 @@ std::string StateView(const v1::CatalogState& state, const Style& style) {
   for (const v1::CatalogState::Role& role : state.roles()) {
     text += absl::StrFormat("%s: %s, snapshot %s\n  %s\n", style.Bold(RoleText(role.role(), role.share())), OneLine(role.router(), 40),
                             ShortGeneration(role.snapshot()), Printable(role.note()));
+    if (role.has_divergence()) text += "  " + DivergenceText(role.divergence()) + "\n";
   }
   for (const std::string& problem : state.problems()) text += style.Red("left out at the start: ") + Printable(problem) + "\n";
   if (state.history_size() > 0) {

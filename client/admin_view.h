@@ -8,6 +8,8 @@
 
 namespace switchyard::client {
 
+// One line: what a canary or a shadow does differently from the stable router.
+std::string DivergenceText(const v1::CatalogState::Divergence& divergence);
 std::string StateView(const v1::CatalogState& state, const Style& style);
 std::string ArtifactView(const v1::Artifact& artifact, const Style& style);
 // What became of it, in a few lines; of one that runs still, how to follow it.

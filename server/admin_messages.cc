@@ -24,9 +24,9 @@ StatusOr<RouterRole> RoleOf(v1::RouterRole role) {
     case v1::ROUTER_ROLE_CANARY:
       return RouterRole::kCanary;
     case v1::ROUTER_ROLE_SHADOW:
-      return Unimplemented("role: a shadow router is not computed by this server; a canary with a small share answers some requests");
+      return RouterRole::kShadow;
     default:
-      return InvalidArgument("role: expected stable or canary, found %d", static_cast<int>(role));
+      return InvalidArgument("role: expected stable, canary or shadow, found %d", static_cast<int>(role));
   }
 }
 
@@ -193,6 +193,26 @@ void FillState(const CatalogView& view, v1::CatalogState* message) {
   message->set_operations_succeeded(view.totals.succeeded);
   message->set_operations_failed(view.totals.failed);
   message->set_freed_bytes(view.totals.freed_bytes);
+}
+
+void FillDivergence(const DivergenceWatch& watch, v1::CatalogState* message) {
+  for (v1::CatalogState::Role& role : *message->mutable_roles()) {
+    const auto kind = RoleOf(role.role());
+    const auto candidate = kind.ok() ? watch.candidate(*kind) : std::nullopt;
+    if (!candidate || candidate->candidate != role.snapshot()) continue;
+    const DivergenceFigures& figures = candidate->figures;
+    const RouteDivergence::Layer sum = figures.routes.Sum();
+    v1::CatalogState::Divergence* out = role.mutable_divergence();
+    out->set_compared(figures.compared);
+    out->set_skipped(figures.skipped);
+    out->set_failed(figures.failed);
+    out->set_decisions(sum.rows);
+    out->set_best_changed(sum.best_changed);
+    out->set_set_changed(sum.set_changed);
+    if (sum.rows > 0) out->set_js_nats(sum.js_nats / static_cast<double>(sum.rows));
+    out->set_answers(figures.answers);
+    out->set_answer_flips(figures.answer_flips);
+  }
 }
 
 Status FillArtifact(const CatalogView& view, ArtifactKind kind, const std::string& name, v1::Artifact* message) {

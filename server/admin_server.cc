@@ -14,14 +14,15 @@ constexpr int kMaxThreads = 32;  // waiting calls, and the poller
 constexpr int kMaxMessageBytes = 4 << 20;
 }  // namespace
 
-AdminServer::AdminServer(std::unique_ptr<Authorizer> authorizer, Catalog& catalog, const Engine& engine)
-    : authorizer_(std::move(authorizer)), service_(*authorizer_, catalog, engine) {}
+AdminServer::AdminServer(std::unique_ptr<Authorizer> authorizer, Catalog& catalog, const Engine& engine, const DivergenceWatch* divergence)
+    : authorizer_(std::move(authorizer)), service_(*authorizer_, catalog, engine, divergence) {}
 
-StatusOr<std::unique_ptr<AdminServer>> AdminServer::Start(const AdminServerOptions& options, Catalog& catalog, const Engine& engine) {
+StatusOr<std::unique_ptr<AdminServer>> AdminServer::Start(const AdminServerOptions& options, Catalog& catalog, const Engine& engine,
+                                                            const DivergenceWatch* divergence) {
   RETURN_IF_ERROR(CheckAdminAddress("admin", options.address, options.tls));
   ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ServerCredentials> credentials, MakeServerCredentials(options.tls));
   ASSIGN_OR_RETURN(std::unique_ptr<Authorizer> authorizer, Authorizer::Open(options.tokens));
-  std::unique_ptr<AdminServer> server(new AdminServer(std::move(authorizer), catalog, engine));
+  std::unique_ptr<AdminServer> server(new AdminServer(std::move(authorizer), catalog, engine, divergence));
   if (options.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   builder.AddListeningPort(options.address, credentials, &server->port_);

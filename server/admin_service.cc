@@ -65,6 +65,7 @@ grpc::Status AdminService::Apply(grpc::ServerContext* context, const v1::ApplyRe
 grpc::Status AdminService::List(grpc::ServerContext* context, const v1::ListRequest*, v1::CatalogState* response) {
   if (const grpc::Status refused = Admit(*context); !refused.ok()) return refused;
   FillState(catalog_.Describe(), response);
+  if (divergence_ != nullptr) FillDivergence(*divergence_, response);
   return grpc::Status::OK;
 }
 

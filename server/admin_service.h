@@ -5,16 +5,17 @@
 #include "engine/catalog/catalog.h"
 #include "engine/runtime/engine.h"
 #include "server/authorization.h"
+#include "server/divergence_watch.h"
 #include "switchyard/v1/admin.grpc.pb.h"
 
 namespace switchyard {
 
 // Thread-safe. Its calls block (waiting is what they are for), so it runs on gRPC's synchronous threads, apart from the inference port's.
-// All three must outlive the gRPC server.
+// All of them must outlive the gRPC server.
 class AdminService final : public v1::Admin::Service {
  public:
-  AdminService(const Authorizer& authorizer, Catalog& catalog, const Engine& engine)
-      : authorizer_(authorizer), catalog_(catalog), engine_(engine) {}
+  AdminService(const Authorizer& authorizer, Catalog& catalog, const Engine& engine, const DivergenceWatch* divergence)
+      : authorizer_(authorizer), catalog_(catalog), engine_(engine), divergence_(divergence) {}
 
   grpc::Status Apply(grpc::ServerContext* context, const v1::ApplyRequest* request, v1::Operation* response) override;
   grpc::Status List(grpc::ServerContext* context, const v1::ListRequest* request, v1::CatalogState* response) override;
@@ -32,6 +33,7 @@ class AdminService final : public v1::Admin::Service {
   const Authorizer& authorizer_;
   Catalog& catalog_;
   const Engine& engine_;
+  const DivergenceWatch* const divergence_;  // may be null
 };
 
 }  // namespace switchyard

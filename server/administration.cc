@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "server/log.h"
+#include "server/warm_up.h"
 
 namespace switchyard {
 namespace {
@@ -26,22 +27,45 @@ StatusOr<CatalogContent> InitialContent(const RunnerOptions& options, SnapshotBu
 
 }  // namespace
 
+namespace {
+
+// What a crossed bound leads to: an operation like an administrator's, valid only for what the bound was crossed on.
+void TakeRoleAway(Catalog& catalog, RouterRole role, uint64_t revision, const std::string& reason) {
+  ChangeRequest request;
+  request.changes = {RoleChange{role, "", 0}};
+  request.expected_revision = revision;
+  request.reason = "automatic: " + reason;
+  const auto id = catalog.Submit(std::move(request));
+  nlohmann::ordered_json fields = {{"role", RoleName(role)}, {"revision", revision}, {"reason", reason}};
+  if (id.ok()) fields["operation"] = *id;
+  if (!id.ok()) fields["message"] = std::string(Message(id.status()));
+  Log(LogLevel::kWarning, "automatic rollback", std::move(fields));
+}
+
+}  // namespace
+
 StatusOr<std::unique_ptr<Administration>> Administration::Start(const ServerOptions& options, SnapshotBuilder* builder,
-                                                                const Engine& engine, Catalog::PublishFn publish) {
+                                                                Engine* engine, Catalog::PublishFn publish) {
   CatalogContent initial;
   // Not even looked at when the state file is there: its artifacts may be gone by now.
   const bool has_state = !options.catalog.state_file.empty() && std::filesystem::exists(options.catalog.state_file);
   if (!has_state) {
     ASSIGN_OR_RETURN(initial, InitialContent(options.runner, *builder));
   }
+  CatalogOptions catalog = options.catalog;
+  catalog.warm = [engine](const ServingSet& next) { return WarmUp(*engine, next); };
   std::unique_ptr<Administration> administration(new Administration());
-  ASSIGN_OR_RETURN(administration->catalog_, Catalog::Create(options.catalog, builder, initial, std::move(publish)));
+  ASSIGN_OR_RETURN(administration->catalog_, Catalog::Create(catalog, builder, initial, std::move(publish)));
+  administration->divergence_ = std::make_unique<DivergenceWatch>(
+      options.divergence, engine, [catalog = administration->catalog_.get()](RouterRole role, uint64_t revision, const std::string& reason) {
+        TakeRoleAway(*catalog, role, revision, reason);
+      });
   const CatalogView view = administration->catalog_->Describe();
   for (const std::string& problem : view.problems) Log(LogLevel::kError, "left out", {{"problem", problem}});
   for (const std::string& note : view.role_notes) Log(LogLevel::kInfo, "router", {{"note", note}});
   if (!options.admin.empty()) {
     ASSIGN_OR_RETURN(administration->admin_, AdminServer::Start({options.admin, options.tls, options.gate.tokens, options.reflection},
-                                                                *administration->catalog_, engine));
+                                                                *administration->catalog_, *engine, administration->divergence_.get()));
   }
   return administration;
 }

@@ -4,8 +4,10 @@
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
+#include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 
 #include "engine/runtime/engine.h"
 #include "server/served_model.h"
@@ -14,6 +16,7 @@
 namespace switchyard {
 
 class CallGate;
+class DivergenceWatch;
 
 // Shared by every call of a server; outlives them.
 struct CallContext {
@@ -21,6 +24,7 @@ struct CallContext {
   RequestLimits limits;
   WorkerPool* workers = nullptr;
   CallGate* gate = nullptr;  // every method begins there
+  DivergenceWatch* divergence = nullptr;  // null where no router can have a rival
 };
 
 // Connects a client's cancellation with an engine task that may not exist yet. Thread-safe.
@@ -36,6 +40,13 @@ class CancelLink {
   bool cancelled_ = false;
   Engine* engine_ = nullptr;
   TaskId id_ = 0;
+};
+
+// What a request brings besides its message.
+struct CallTerms {
+  SteadyTime deadline = SteadyTime::max();
+  std::string key;  // decides between stable and canary; "": the message's id does
+  std::shared_ptr<CancelLink> link = std::make_shared<CancelLink>();
 };
 
 grpc::Status ToGrpc(const Status& status);

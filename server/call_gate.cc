@@ -51,6 +51,7 @@ std::shared_ptr<CallTicket> CallGate::Admit(grpc::CallbackServerContext* context
   const std::string_view given = Header(*context, kRequestIdKey);
   ticket->id_ = IsPlainName(given, 128) ? std::string(given) : NewId();
   context->AddTrailingMetadata(kRequestIdKey, ticket->id_);
+  ticket->key_ = Header(*context, kRequestKeyKey).substr(0, 256);
   const std::string_view trace = Header(*context, kTraceParentKey);
   ticket->trace_ = ParseTraceParent(trace);
   if (ticket->trace_) context->AddTrailingMetadata(kTraceParentKey, std::string(trace.substr(0, 55)));

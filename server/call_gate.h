@@ -25,6 +25,7 @@ namespace switchyard {
 
 inline constexpr char kRequestIdKey[] = "switchyard-request-id";
 inline constexpr char kTraceParentKey[] = "traceparent";
+inline constexpr char kRequestKeyKey[] = "switchyard-request-key";
 inline constexpr char kRetryAfterKey[] = "retry-after-ms";
 
 class CallGate;
@@ -36,6 +37,8 @@ class CallTicket {
 
   // Not OK: the call must be ended with this status and nothing else may be done for it (but End).
   const grpc::Status& refusal() const { return refusal_; }
+  // The caller's own key for the choice between stable and canary; "" without one.
+  const std::string& key() const { return key_; }
   // The client's deadline or max_request_seconds from now, whichever comes first.
   SteadyTime Deadline() const;
   // One more request inside this call (a question of a ScoreStream). RESOURCE_EXHAUSTED when the tenant's limits do not allow it now.
@@ -63,7 +66,7 @@ class CallTicket {
   // Constant after Admit.
   CallGate* const gate_;
   const char* method_ = "";
-  std::string id_, peer_, token_name_, tenant_;
+  std::string id_, key_, peer_, token_name_, tenant_;
   std::optional<TraceParent> trace_;
   SteadyTime client_deadline_ = SteadyTime::max();
   SteadyTime start_;

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "server/call_gate.h"
+#include "server/divergence_watch.h"
 #include "server/reply_parts.h"
 #include "server/request_text.h"
 #include "server/routing_request.h"
@@ -104,7 +105,10 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   }
 
   void OnDone(StatusOr<GenerateResult> result) override {
-    if (!result.ok()) return FinishWith(result.status());
+    if (!result.ok()) {
+      if (context_.divergence != nullptr) context_.divergence->Failed(asked_.snapshot, result.status());
+      return FinishWith(result.status());
+    }
     context_.workers->Post(
         [self = shared_from_this(), result = std::make_shared<GenerateResult>(*std::move(result))] { self->Complete(*result); });
   }
@@ -129,7 +133,8 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   StatusOr<GenerateTask> MakeTask() {
     GenerateTask task;
-    ASSIGN_OR_RETURN(task.snapshot, ChooseSnapshot(*model_.engine->serving(), request_.pinned(), request_.id()));
+    ASSIGN_OR_RETURN(task.snapshot, ChooseSnapshot(*model_.engine->serving(), request_.pinned(), ticket_->key().empty() ? request_.id() : ticket_->key()));
+    asked_.snapshot = task.snapshot;
     const SnapshotInfo& info = task.snapshot->info();
     ASSIGN_OR_RETURN(task.policy, PolicyOf(request_.routing(), info));
     ASSIGN_OR_RETURN(task.sampling, SamplingOf(request_.sampling(), model_.defaults));
@@ -156,6 +161,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     task.record_routes = request_.routes() >= v1::ROUTE_LEVEL_SUMMARY;
     task.deadline = deadline_;
     prompt_ = task.prompt;
+    asked_.policy = task.policy;
     stream_ = model_.tokenizer->NewDecodeStream(/*skip_special_tokens=*/true);
     stops_ = std::make_unique<StopMatcher>(std::vector<std::string>(request_.stop().begin(), request_.stop().end()));
     if (request_.echo_prompt_tokens()) pending_.mutable_prompt_tokens()->mutable_ids()->Add(prompt_.begin(), prompt_.end());
@@ -217,15 +223,17 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     ticket_->Note(*finish);
     finish->set_seed(seed_);
     finish->set_truncated_tokens(truncated_);
-    std::lock_guard lock(mutex_);
-    if (request_.routes() >= v1::ROUTE_LEVEL_SUMMARY) {
-      std::vector<TokenId> rows = prompt_;
-      rows.insert(rows.end(), generated_.begin(), generated_.end());
-      FillRoutes(result.routes, info, request_.routes(), rows, *model_.tokenizer, finish->mutable_routes());
+    asked_.tokens = prompt_;
+    {
+      std::lock_guard lock(mutex_);
+      asked_.tokens.insert(asked_.tokens.end(), generated_.begin(), generated_.end());
+      if (request_.routes() >= v1::ROUTE_LEVEL_SUMMARY)
+        FillRoutes(result.routes, info, request_.routes(), asked_.tokens, *model_.tokenizer, finish->mutable_routes());
+      Append(std::move(last));
+      final_status_ = OkStatus();
+      Pump();
     }
-    Append(std::move(last));
-    final_status_ = OkStatus();
-    Pump();
+    if (context_.divergence != nullptr) context_.divergence->Answered(asked_);
   }
 
   void FillLogProbs(const GeneratedToken& token, v1::TokenLogProbs* out) const {
@@ -301,6 +309,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   std::unique_ptr<DecodeStream> stream_;
   std::unique_ptr<StopMatcher> stops_;
   std::vector<TokenId> prompt_;
+  RouteTask asked_;  // the same tokens by the same policy, for comparing routers
   std::string stop_string_;
   uint64_t seed_ = 0;
   int64_t truncated_ = 0;

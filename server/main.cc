@@ -82,13 +82,14 @@ int Serve(const ServerOptions& options) {
   std::unique_ptr<Administration> administration;
   if (changeable) {
     auto started =
-        Administration::Start(options, loaded->builder.get(), **engine, [&](ServingSet set) { (*engine)->Publish(std::move(set)); });
+        Administration::Start(options, loaded->builder.get(), engine->get(), [&](ServingSet set) { (*engine)->Publish(std::move(set)); });
     if (!started.ok()) return Fail(started.status());
     administration = *std::move(started);
     text->untrained |= AnyUntrained(administration->catalog().Describe());
   }
   serving = 1;
-  auto server = Server::Start(options, *text, resident, administration == nullptr ? nullptr : &administration->catalog());
+  auto server = Server::Start(options, *text, resident, administration == nullptr ? nullptr : &administration->catalog(),
+                              administration == nullptr ? nullptr : &administration->divergence());
   if (!server.ok()) return Fail(server.status());
 
   const auto snapshot = (*engine)->snapshot();

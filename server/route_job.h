@@ -10,7 +10,7 @@
 namespace switchyard {
 
 // Runs on a worker; calls `reply` once. Never blocks on the engine.
-void RunRoute(const CallContext& context, const v1::RouteRequest& request, SteadyTime deadline, const std::shared_ptr<CancelLink>& link,
+void RunRoute(const CallContext& context, const v1::RouteRequest& request, const CallTerms& terms,
               std::function<void(StatusOr<v1::RouteResponse>)> reply);
 
 }  // namespace switchyard

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "engine/runtime/score_layout.h"
+#include "server/divergence_watch.h"
 #include "server/reply_parts.h"
 #include "server/request_text.h"
 #include "server/score_task.h"
@@ -107,26 +108,30 @@ v1::ScoreResponse MakeResponse(const ServedModel& model, const v1::ScoreRequest&
 
 }  // namespace
 
-void RunScore(const CallContext& context, const v1::ScoreRequest& request, SteadyTime deadline, const std::shared_ptr<CancelLink>& link,
-              ScoreReply reply) {
-  auto prepared = PrepareScore(context, request, deadline, *link);
+void RunScore(const CallContext& context, const v1::ScoreRequest& request, const CallTerms& terms, ScoreReply reply) {
+  auto prepared = PrepareScore(context, request, terms);
   if (!prepared.ok()) return reply(prepared.status());
   auto kept = std::make_shared<const PreparedScore>(*std::move(prepared));
   ScoreTask task = kept->task;
   const ServedModel* model = context.model;
   WorkerPool* workers = context.workers;
+  DivergenceWatch* divergence = context.divergence;
   auto shared_reply = std::make_shared<ScoreReply>(std::move(reply));
   // `request` is only borrowed for this call: what the reply needs of it is copied.
   auto shared_request = std::make_shared<const v1::ScoreRequest>(request);
   auto submitted = model->engine->Score(std::move(task), [=](StatusOr<ScoreResult> result) {
     auto shared_result = std::make_shared<StatusOr<ScoreResult>>(std::move(result));
     workers->Post([=] {
-      if (!shared_result->ok()) return (*shared_reply)(shared_result->status());
+      if (!shared_result->ok()) {
+        if (divergence != nullptr) divergence->Failed(kept->task.snapshot, shared_result->status());
+        return (*shared_reply)(shared_result->status());
+      }
       (*shared_reply)(MakeResponse(*model, *shared_request, *kept, **shared_result));
+      if (divergence != nullptr) divergence->Answered(kept->task);
     });
   });
   if (!submitted.ok()) return (*shared_reply)(submitted.status());
-  link->Attach(model->engine, *submitted);
+  terms.link->Attach(model->engine, *submitted);
 }
 
 }  // namespace switchyard

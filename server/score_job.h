@@ -12,7 +12,6 @@ namespace switchyard {
 using ScoreReply = std::function<void(StatusOr<v1::ScoreResponse>)>;
 
 // Runs on a worker: tokenises, submits, and calls `reply` once, from a worker. Never blocks on the engine.
-void RunScore(const CallContext& context, const v1::ScoreRequest& request, SteadyTime deadline, const std::shared_ptr<CancelLink>& link,
-              ScoreReply reply);
+void RunScore(const CallContext& context, const v1::ScoreRequest& request, const CallTerms& terms, ScoreReply reply);
 
 }  // namespace switchyard

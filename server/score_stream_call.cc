@@ -83,7 +83,7 @@ class ScoreStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
   void Work(const grpc::ByteBuffer& bytes, const std::shared_ptr<CancelLink>& link) {
     v1::ScoreRequest request;
     if (Status parsed = ParseRequest(bytes, &request); !parsed.ok()) return Reply(link, request.id(), std::move(parsed));
-    RunScore(context_, request, ticket_->Deadline(), link,
+    RunScore(context_, request, {ticket_->Deadline(), ticket_->key(), link},
              [self = shared_from_this(), link, id = request.id()](StatusOr<v1::ScoreResponse> result) {
                self->Reply(link, id, std::move(result));
              });

@@ -40,17 +40,17 @@ class TextContext {
 
 class Preparation {
  public:
-  Preparation(const CallContext& context, const v1::ScoreRequest& request, SteadyTime deadline, const CancelLink& link)
-      : model_(*context.model), limits_(context.limits), request_(request), deadline_(deadline), link_(link) {}
+  Preparation(const CallContext& context, const v1::ScoreRequest& request, const CallTerms& terms)
+      : model_(*context.model), limits_(context.limits), request_(request), terms_(terms) {}
 
   StatusOr<PreparedScore> Run() {
     RETURN_IF_ERROR(CheckStillWanted());
-    ASSIGN_OR_RETURN(const std::shared_ptr<const Snapshot> snapshot, ChooseSnapshot(*model_.engine->serving(), request_.pinned(), request_.id()));
+    ASSIGN_OR_RETURN(const std::shared_ptr<const Snapshot> snapshot, ChooseSnapshot(*model_.engine->serving(), request_.pinned(), CanaryKey(terms_, request_)));
     prepared_.task.snapshot = snapshot;
     max_positions_ = snapshot->info().max_positions;
     ASSIGN_OR_RETURN(prepared_.task.policy, PolicyOf(request_.routing(), snapshot->info()));
     RETURN_IF_ERROR(CheckForm());
-    prepared_.task.deadline = deadline_;
+    prepared_.task.deadline = terms_.deadline;
     prepared_.task.share_context = !request_.recompute_context();
     prepared_.task.use_prefix_cache = !request_.recompute_context();
     // A summary nobody asked for must not cost the cached prefix: it is of what was computed.
@@ -71,8 +71,8 @@ class Preparation {
 
  private:
   Status CheckStillWanted() const {
-    if (link_.cancelled()) return Cancelled("the client cancelled the request");
-    if (std::chrono::steady_clock::now() >= deadline_) return DeadlineExceeded("the deadline passed before the request was tokenised");
+    if (terms_.link->cancelled()) return Cancelled("the client cancelled the request");
+    if (std::chrono::steady_clock::now() >= terms_.deadline) return DeadlineExceeded("the deadline passed before the request was tokenised");
     return OkStatus();
   }
 
@@ -235,8 +235,7 @@ class Preparation {
   const ServedModel& model_;
   const RequestLimits& limits_;
   const v1::ScoreRequest& request_;
-  const SteadyTime deadline_;
-  const CancelLink& link_;
+  const CallTerms& terms_;
   int64_t max_positions_ = 0;
   std::optional<TextContext> text_context_;  // of a text or chat context; else the tokens
   std::vector<TokenId> context_tokens_;
@@ -246,9 +245,8 @@ class Preparation {
 
 }  // namespace
 
-StatusOr<PreparedScore> PrepareScore(const CallContext& context, const v1::ScoreRequest& request, SteadyTime deadline,
-                                     const CancelLink& link) {
-  return Preparation(context, request, deadline, link).Run();
+StatusOr<PreparedScore> PrepareScore(const CallContext& context, const v1::ScoreRequest& request, const CallTerms& terms) {
+  return Preparation(context, request, terms).Run();
 }
 
 }  // namespace switchyard

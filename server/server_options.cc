@@ -152,6 +152,13 @@ std::vector<Key> Keys(ServerOptions* o) {
           Whole("artifact_memory_mib", &o->catalog.budget.memory_bytes, 0, 1 << 24, 1 << 20),
           Whole("max_experts", &o->catalog.budget.max_experts, 1, kMaxArtifactNames),
           Whole("max_routers", &o->catalog.budget.max_routers, 1, kMaxArtifactNames),
+          Share("canary_compare_share", &o->divergence.canary_sample),
+          Whole("compare_running", &o->divergence.max_running, 1, 64),
+          Share("rollback_best_changed", &o->divergence.max_best_changed),
+          Share("rollback_js_nats", &o->divergence.max_js_nats),
+          Share("rollback_answer_flips", &o->divergence.max_answer_flips),
+          Whole("rollback_min_requests", &o->divergence.min_requests, 1, 1 << 20),
+          Whole("rollback_failures", &o->divergence.max_failures, 0, 1 << 20),
           Seconds("drain_seconds", &o->drain_seconds),
           Seconds("drain_delay_seconds", &o->drain_delay_seconds)};
 }

@@ -9,6 +9,7 @@
 #include "engine/catalog/catalog.h"
 #include "engine/runner/runner_factory.h"
 #include "engine/runtime/engine.h"
+#include "server/divergence_watch.h"
 #include "server/gate_options.h"
 #include "server/served_model.h"
 #include "server/tls_options.h"
@@ -29,6 +30,7 @@ struct ServerOptions {
   GateOptions gate;
   std::string admin;               // the admin port, loopback only; port 0 picks one; "" for none
   CatalogOptions catalog;          // artifact root, state file and its policy, budgets
+  DivergenceOptions divergence;    // how rivals of the stable router are measured, and when they lose their role
   double drain_seconds = 30;       // how long accepted work may go on after SIGTERM
   double drain_delay_seconds = 0;  // health says NOT_SERVING this long before new calls are refused (endpoint removal)
 };

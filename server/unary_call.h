@@ -14,12 +14,12 @@
 
 namespace switchyard {
 
-// `Run(context, request, deadline, link, reply)` runs on a worker and calls `reply` exactly once, from any thread.
+// `Run(context, request, terms, reply)` runs on a worker and calls `reply` exactly once, from any thread.
 template <typename Request, typename Response>
 class UnaryCall final : public grpc::ServerUnaryReactor {
  public:
   using Reply = std::function<void(StatusOr<Response>)>;
-  using Run = void (*)(const CallContext&, const Request&, SteadyTime, const std::shared_ptr<CancelLink>&, Reply);
+  using Run = void (*)(const CallContext&, const Request&, const CallTerms&, Reply);
 
   static grpc::ServerUnaryReactor* Start(const char* method, const CallContext& context, grpc::CallbackServerContext* grpc_context,
                                          const grpc::ByteBuffer* request, grpc::ByteBuffer* response, Run run) {
@@ -28,12 +28,12 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
       call->Refuse();
       return call;
     }
-    const SteadyTime deadline = call->ticket_->Deadline();
     // The link is copied: the reply may end the call before `run` returns.
-    const bool accepted = context.workers->TryPost([call, &context, bytes = *request, deadline, run, link = call->link_] {
+    const CallTerms terms{call->ticket_->Deadline(), call->ticket_->key(), call->link_};
+    const bool accepted = context.workers->TryPost([call, &context, bytes = *request, terms, run] {
       Request parsed;
       if (Status status = ParseRequest(bytes, &parsed); !status.ok()) return call->Complete(std::move(status));
-      run(context, parsed, deadline, link, [call](StatusOr<Response> result) { call->Complete(std::move(result)); });
+      run(context, parsed, terms, [call](StatusOr<Response> result) { call->Complete(std::move(result)); });
     });
     if (!accepted) call->Complete(ResourceExhausted("%s", kBusy));
     return call;

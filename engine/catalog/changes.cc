@@ -182,10 +182,13 @@ std::string KindOf(const ChangeRequest& request) {
 std::string Summary(const ChangeRequest& request) {
   std::string text = request.dry_run ? "dry run: " : "";
   for (size_t i = 0; i < request.changes.size(); ++i) {
-    if (i == 8) return text + absl::StrFormat(", and %d more", request.changes.size() - i);
+    if (i == 8) {
+      text += absl::StrFormat(", and %d more", request.changes.size() - i);
+      break;
+    }
     text += (i == 0 ? "" : ", ") + Words(request.changes[i]);
   }
-  return text;
+  return request.reason.empty() ? text : text + " (" + request.reason + ")";
 }
 
 }  // namespace switchyard

@@ -55,6 +55,7 @@ struct ChangeRequest {
   // masked.
   bool allow_masking = false;
   bool dry_run = false;  // resolve, inspect, plan and compare with the budgets; load and change nothing
+  std::string reason{};  // why, where nobody asked: part of the operation's summary
 };
 
 inline constexpr size_t kMaxChanges = 256;

@@ -132,15 +132,15 @@ struct RouteTrace {
 
 // Sums over all rows of the step, for metrics. Index layer * E + expert.
 struct RouteCounts {
-  std::vector<uint64_t> tokens;        // [L * E] rows whose selected set holds the expert
-  std::vector<double> weight;          // [L * E] their weights
-  std::vector<double> entropy_sum;     // [L] nats, over rows with a distribution
-  std::vector<uint64_t> entropy_rows;  // [L]
-  std::vector<double> base_mass;       // [L] sum over rows of 1 - (weight on experts other than zero)
-  std::vector<uint64_t> rows;          // [L]
+  std::vector<uint64_t> tokens{};        // [L * E] rows whose selected set holds the expert
+  std::vector<double> weight{};          // [L * E] their weights
+  std::vector<double> entropy_sum{};     // [L] nats, over rows with a distribution
+  std::vector<uint64_t> entropy_rows{};  // [L]
+  std::vector<double> base_mass{};       // [L] sum over rows of 1 - (weight on experts other than zero)
+  std::vector<uint64_t> rows{};          // [L]
   // Over rows with a distribution alone, that is what the snapshot's router decided.
-  std::vector<uint64_t> learned_tokens;  // [L * E]
-  std::vector<double> learned_weight;    // [L * E]
+  std::vector<uint64_t> learned_tokens{};  // [L * E]
+  std::vector<double> learned_weight{};    // [L * E]
   // [L] rows that follow another token of their sequence, unless both went to no expert; of these, rows whose best expert is another one.
   std::vector<uint64_t> pairs, flips;
 };

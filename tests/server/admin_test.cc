@@ -3,8 +3,10 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <fstream>
 #include <memory>
+#include <thread>
 
 #include "absl/synchronization/notification.h"
 #include "engine/artifact/sha256.h"
@@ -35,7 +37,7 @@ class AdminTest : public ::testing::Test {
     initial.stable = {"one", 0};
     catalog_ = Catalog::Create(options, &builder_, initial, [](ServingSet) {}).value();
     engine_ = Engine::Create({}, &runner_).value();
-    server_ = AdminServer::Start({.address = "127.0.0.1:0", .reflection = false}, *catalog_, *engine_).value();
+    server_ = AdminServer::Start({.address = "127.0.0.1:0", .reflection = false}, *catalog_, *engine_, nullptr).value();
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
     stub_ = v1::Admin::NewStub(
@@ -199,7 +201,7 @@ TEST_F(AdminTest, OneArtifactOneOperationAndAllOperationsCanBeAskedFor) {
 
 TEST_F(AdminTest, PlainTextStaysOnThisMachine) {
   for (const char* address : {"0.0.0.0:0", "[::]:0", "10.0.0.1:0", "example.org:0"}) {
-    EXPECT_EQ(AdminServer::Start({.address = address, .reflection = false}, *catalog_, *engine_).status().code(), absl::StatusCode::kInvalidArgument) << address;
+    EXPECT_EQ(AdminServer::Start({.address = address, .reflection = false}, *catalog_, *engine_, nullptr).status().code(), absl::StatusCode::kInvalidArgument) << address;
   }
 }
 
@@ -210,7 +212,7 @@ TEST_F(AdminTest, TokensNeedTheRoleAdmin) {
     return R"({"name":")" + name + R"(","sha256":")" + Sha256Hex(token) + R"(","roles":[")" + role + R"("]})";
   };
   std::ofstream(dir_.File("tokens.json")) << R"({"tokens":[)" << entry("root", admin, "admin") << "," << entry("user", user, "infer") << "]}";
-  const auto server = AdminServer::Start({.address = "127.0.0.1:0", .tokens = dir_.File("tokens.json"), .reflection = false}, *catalog_, *engine_);
+  const auto server = AdminServer::Start({.address = "127.0.0.1:0", .tokens = dir_.File("tokens.json"), .reflection = false}, *catalog_, *engine_, nullptr);
   ASSERT_TRUE(server.ok()) << server.status();
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
@@ -244,6 +246,22 @@ TEST_F(AdminTest, TokensNeedTheRoleAdmin) {
   EXPECT_THAT(allowed, ::testing::Each(::testing::AllOf(::testing::Ne(grpc::UNAUTHENTICATED), ::testing::Ne(grpc::PERMISSION_DENIED))));
 }
 
+TEST_F(AdminTest, AShadowIsARoleLikeAnother) {
+  v1::ApplyRequest request;
+  v1::RoleChange* role = request.add_changes()->mutable_role();
+  role->set_role(v1::ROUTER_ROLE_SHADOW);
+  role->set_router("one");
+  role->set_share(0.25);
+  v1::Operation operation;
+  ASSERT_TRUE(Apply(request, &operation).ok());
+  EXPECT_EQ(operation.state(), v1::Operation::STATE_SUCCEEDED) << operation.error().message();
+  const v1::CatalogState state = List();
+  ASSERT_EQ(state.roles_size(), 2);
+  EXPECT_EQ(state.roles(1).role(), v1::ROUTER_ROLE_SHADOW);
+  EXPECT_EQ(state.roles(1).share(), 0.25);
+  EXPECT_FALSE(state.roles(1).has_divergence()) << "nobody measures here";
+}
+
 class AdministrationTest : public ::testing::Test {
  protected:
   AdministrationTest() {
@@ -255,9 +273,10 @@ class AdministrationTest : public ::testing::Test {
     options_.catalog.artifact_root = dir_.File("root");
     options_.catalog.state_file = dir_.File("state.json");
     engine_ = Engine::Create({}, &runner_).value();
+    builder_.like_ = engine_->snapshot()->info();
   }
   StatusOr<std::unique_ptr<Administration>> Start() {
-    return Administration::Start(options_, &builder_, *engine_, [this](ServingSet set) { generation_ = set.stable->info().generation; });
+    return Administration::Start(options_, &builder_, engine_.get(), [this](ServingSet set) { generation_ = set.stable->info().generation; });
   }
   TempDir dir_;
   ServerOptions options_;
@@ -266,6 +285,36 @@ class AdministrationTest : public ::testing::Test {
   std::unique_ptr<Engine> engine_;
   std::string generation_;
 };
+
+// The whole way: a rival is measured on requests, crosses its bound, and an operation takes its role away.
+TEST_F(AdministrationTest, ARivalBeyondItsBoundLosesItsRoleByItself) {
+  WriteFakeRouter(dir_.File("root/router-2"), "r2", {{"law", "law1"}, {"zero", "zero"}});
+  options_.admin = "127.0.0.1:0";
+  options_.divergence = {.max_best_changed = 0.05, .min_requests = 5};
+  auto administration = Administration::Start(options_, &builder_, engine_.get(), [this](ServingSet set) { engine_->Publish(std::move(set)); });
+  ASSERT_TRUE(administration.ok()) << administration.status();
+  Catalog& catalog = (*administration)->catalog();
+  const auto id = catalog.Submit({{LoadChange{ArtifactKind::kRouter, "two", "router-2", false, {}}, RoleChange{RouterRole::kShadow, "two", 1}},
+                                  {},
+                                  false,
+                                  false});
+  ASSERT_TRUE(catalog.Wait(*id, Clock::Time::max())->error.ok()) << catalog.Wait(*id, Clock::Time::max())->error;
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (!catalog.Describe().content.shadow.router.empty() && std::chrono::steady_clock::now() < end) {
+    RouteTask task;
+    task.snapshot = engine_->serving()->stable;
+    for (int i = 0; i < 20; ++i) task.tokens.push_back(2 + i);
+    (*administration)->divergence().Answered(task);
+    std::this_thread::yield();
+  }
+  EXPECT_EQ(catalog.Describe().content.shadow.router, "");
+  EXPECT_EQ(catalog.Describe().content.stable.router, "elsewhere");
+  const auto operations = catalog.ListOperations();
+  EXPECT_THAT(operations.front().summary, HasSubstr("shadow none (automatic: another best expert in"));
+  EXPECT_GE((*administration)->divergence().totals(RouterRole::kShadow)->taken_away, 1u);
+  (*administration)->Stop();
+  engine_->Stop();  // its tasks report to the administration
+}
 
 TEST_F(AdministrationTest, TheCommandLineMakesTheFirstContentAndTheStateFileTheNext) {
   auto first = Start();

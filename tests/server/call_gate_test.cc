@@ -3,9 +3,11 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 
 #include "engine/artifact/sha256.h"
+#include "server/snapshot_choice.h"
 #include "tests/server/http_get.h"
 #include "tests/server/server_fixture.h"
 
@@ -81,6 +83,32 @@ class CallGateTest : public ServerTest {
 
   std::filesystem::path directory_;
 };
+
+// The caller's key decides, whatever the request's own id; the same key always the same way.
+TEST_F(CallGateTest, TheRequestKeyChoosesBetweenStableAndCanary) {
+  Start();
+  SnapshotInfo canary = info();
+  canary.generation = "generation-2";
+  engine_->Publish({.stable = snapshot_, .canary = std::make_shared<FakeSnapshot>(canary), .canary_share = 0.5});
+  std::set<std::string> answered;
+  for (int i = 0; i < 20; ++i) {
+    const std::string key = "user-" + std::to_string(i);
+    const std::string expected = KeyPosition(key) < 0.5 ? "generation-2" : "generation-1";
+    v1::ScoreRequest request = ScoreOfText(kSecretPrompt, {" a", " the"});
+    request.set_id("id-" + std::to_string(i * 7));
+    grpc::ClientContext context;
+    context.AddMetadata("switchyard-request-key", key);
+    v1::ScoreResponse response;
+    ASSERT_TRUE(stub_->Score(&context, request, &response).ok());
+    EXPECT_EQ(response.generations().snapshot(), expected) << key;
+    v1::GenerateRequest generate = LongRequest("the op", 2);
+    grpc::ClientContext second;
+    second.AddMetadata("switchyard-request-key", key);
+    EXPECT_EQ(Generate(generate, &second).finish.generations().snapshot(), expected) << key;
+    answered.insert(expected);
+  }
+  EXPECT_EQ(answered.size(), 2u);
+}
 
 TEST_F(CallGateTest, EveryMethodWantsATokenWithTheRole) {
   ServerOptions options = TestOptions();

@@ -106,13 +106,15 @@ class CatalogMetricsTest : public MetricsTest {
     initial.routers = {{"one", "router-1", ""}};
     initial.stable = {"one", 0};
     catalog_ = Catalog::Create(catalog, &builder_, initial, [this](ServingSet set) { engine_->Publish(std::move(set)); }).value();
+    divergence_ = std::make_unique<DivergenceWatch>(DivergenceOptions{}, engine_.get(), nullptr);
     options.metrics = "127.0.0.1:0";
-    server_ = Server::Start(options, model_, {.base = 1, .kv = 4}, catalog_.get()).value();
+    server_ = Server::Start(options, model_, {.base = 1, .kv = 4}, catalog_.get(), divergence_.get()).value();
     channel_ = NewChannel();
     stub_ = v1::Inference::NewStub(channel_);
   }
   void TearDown() override {
     server_.reset();
+    divergence_.reset();
     catalog_.reset();
     MetricsTest::TearDown();
   }
@@ -128,7 +130,26 @@ class CatalogMetricsTest : public MetricsTest {
   TempDir dir_;
   FakeSnapshotBuilder builder_;
   std::unique_ptr<Catalog> catalog_;
+  std::unique_ptr<DivergenceWatch> divergence_;
 };
+
+// A shadow beside every request: what it would have done is counted, and no answer names it.
+TEST_F(CatalogMetricsTest, TellsWhatAShadowWouldHaveDone) {
+  StartWithCatalog();
+  ASSERT_EQ(Do({Load("next", "router-2", false, ArtifactKind::kRouter), RoleChange{RouterRole::kShadow, "next", 1}}).state,
+            OperationState::kSucceeded);
+  v1::ScoreResponse response;
+  ASSERT_TRUE(Score(ScoreOfText("the op", {" a", " the"}), &response).ok());
+  EXPECT_EQ(response.generations().router(), "r1");
+  auto values = Values();
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (!values.contains("switchyard_divergence_answers_total{role=\"shadow\"}") && std::chrono::steady_clock::now() < end) values = Values();
+  EXPECT_EQ(values["switchyard_divergence_requests_total{role=\"shadow\",result=\"compared\"}"], 1);
+  EXPECT_EQ(values["switchyard_divergence_answers_total{role=\"shadow\"}"], 1);
+  EXPECT_GT(values["switchyard_divergence_decisions_total{role=\"shadow\",layer=\"0\"}"], 0);
+  EXPECT_EQ(values["switchyard_automatic_rollbacks_total{role=\"shadow\"}"], 0);
+  ASSERT_TRUE(Generate(LongRequest("the op", 3)).status.ok());
+}
 
 TEST_F(CatalogMetricsTest, TellsWhatIsServedAndWhatChanged) {
   StartWithCatalog();

@@ -51,7 +51,7 @@ class ScoreTaskTest : public ::testing::Test {
   }
   StatusOr<PreparedScore> Prepare(const v1::ScoreRequest& request) const {
     tokenizer_->encoded.clear();
-    return PrepareScore(context_, request, deadline_, link_);
+    return PrepareScore(context_, request, terms_);
   }
   static v1::ScoreRequest TextRequest(const std::string& context, const std::vector<std::string>& continuations) {
     v1::ScoreRequest request;
@@ -66,8 +66,7 @@ class ScoreTaskTest : public ::testing::Test {
   std::shared_ptr<WatchedTokenizer> tokenizer_ = std::make_shared<WatchedTokenizer>();
   ServedModel model_;
   CallContext context_;
-  CancelLink link_;
-  SteadyTime deadline_ = SteadyTime::max();
+  CallTerms terms_;
 };
 
 TEST_F(ScoreTaskTest, AContextIsEncodedOnceByItselfHoweverManyContinuations) {
@@ -137,7 +136,7 @@ TEST_F(ScoreTaskTest, TooMuchTextIsRefusedBeforeAnythingIsEncoded) {
 TEST_F(ScoreTaskTest, CancellationEndsTheTokenisingBetweenTwoContinuations) {
   int calls = 0;
   tokenizer_->on_encode = [&] {
-    if (++calls == 3) link_.Cancel();
+    if (++calls == 3) terms_.link->Cancel();
   };
   EXPECT_EQ(Prepare(TextRequest("the", std::vector<std::string>(100, " a"))).status().code(), absl::StatusCode::kCancelled);
   EXPECT_EQ(tokenizer_->encoded.size(), 3u);
@@ -148,7 +147,7 @@ TEST_F(ScoreTaskTest, CancellationEndsTheTokenisingBetweenTwoContinuations) {
 TEST_F(ScoreTaskTest, CancellationEndsTheUnconditionalRowsToo) {
   int calls = 0;
   tokenizer_->on_encode = [&] {
-    if (++calls == 5) link_.Cancel();  // the context, two rows, the unconditional context, its first row
+    if (++calls == 5) terms_.link->Cancel();  // the context, two rows, the unconditional context, its first row
   };
   v1::ScoreRequest request = TextRequest("the", {" a", " b"});
   request.set_unconditional_text("op");
@@ -156,9 +155,9 @@ TEST_F(ScoreTaskTest, CancellationEndsTheUnconditionalRowsToo) {
 }
 
 TEST_F(ScoreTaskTest, ThePassedDeadlineEndsTheTokenising) {
-  deadline_ = std::chrono::steady_clock::now() + std::chrono::milliseconds(20);
+  terms_.deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(20);
   tokenizer_->on_encode = [&] {
-    while (std::chrono::steady_clock::now() < deadline_) std::this_thread::yield();
+    while (std::chrono::steady_clock::now() < terms_.deadline) std::this_thread::yield();
   };
   EXPECT_EQ(Prepare(TextRequest("the", std::vector<std::string>(100, " a"))).status().code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_LE(tokenizer_->encoded.size(), 1u);
