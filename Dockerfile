@@ -57,7 +57,7 @@ LABEL org.opencontainers.image.title="switchyard-trainer" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 USER 10001:10001
-WORKDIR /work
+WORKDIR /
 ENTRYPOINT ["switchyard-trainer"]
 CMD ["--help"]
 
