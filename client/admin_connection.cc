@@ -46,7 +46,7 @@ ExitCode FailAdmin(Terminal& terminal, const grpc::Status& status, const Connect
 }
 
 AdminConnection::AdminConnection(ConnectionOptions options)
-    : options_(std::move(options)), stub_(v1::Admin::NewStub(OpenChannel(options_))) {}
+    : options_(std::move(options)), stub_(v1::Admin::NewStub(OpenChannel(options_, "pick_first"))) {}
 
 void AdminConnection::Prepare(grpc::ClientContext* context, double more_s) const {
   const auto timeout = std::chrono::duration<double>(options_.timeout_s + more_s);

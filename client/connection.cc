@@ -27,9 +27,10 @@ void Append(const v1::GenerateResponse& piece, v1::GenerateResponse* whole) {
 
 }  // namespace
 
-std::shared_ptr<grpc::Channel> OpenChannel(const ConnectionOptions& options) {
+std::shared_ptr<grpc::Channel> OpenChannel(const ConnectionOptions& options, const std::string& balancing) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  arguments.SetLoadBalancingPolicyName(balancing);
   arguments.SetMaxReceiveMessageSize(options.max_message_mib << 20);
   // A server that restarts is found again within a second or so, not after gRPC's default of up to two minutes.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 200);
@@ -38,7 +39,8 @@ std::shared_ptr<grpc::Channel> OpenChannel(const ConnectionOptions& options) {
   return grpc::CreateCustomChannel(options.server, CredentialsOf(options), arguments);
 }
 
-Connection::Connection(ConnectionOptions options) : options_(std::move(options)), stub_(v1::Inference::NewStub(OpenChannel(options_))) {}
+Connection::Connection(ConnectionOptions options)
+    : options_(std::move(options)), stub_(v1::Inference::NewStub(OpenChannel(options_, "round_robin"))) {}
 
 void Connection::Prepare(grpc::ClientContext* context) const {
   const auto timeout = std::chrono::duration<double>(options_.timeout_s);

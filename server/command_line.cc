@@ -53,6 +53,7 @@ ParsedCommandLine ParseCommandLine(int argc, char** argv) {
   auto* router = app.add_option("--router", flags.runner.router_directory, "router artifact directory");
   auto* listen = app.add_option("--listen", flags.listen, "gRPC address HOST:PORT, port 0 picks one [127.0.0.1:8500]");
   auto* metrics = app.add_option("--metrics", flags.metrics, "Prometheus address HOST:PORT, \"\" for none [127.0.0.1:8501]");
+  auto* health = app.add_option("--health", flags.health, "address of gRPC health in plain text, for probes; \"\" for none [none]");
   auto* dtype = app.add_option("--dtype", flags.runner.dtype, "auto, bf16 or f32 [auto]");
   auto* backend = app.add_option("--backend", flags.runner.backend, "auto, fast or reference [auto]");
   auto* threads = app.add_option("--threads", flags.runner.threads, "compute threads, 0 for one a core [0]")->check(CLI::Range(0, 1024));
@@ -102,6 +103,7 @@ ParsedCommandLine ParseCommandLine(int argc, char** argv) {
   if (*router) o.runner.router_directory = flags.runner.router_directory;
   if (*listen) o.listen = flags.listen;
   if (*metrics) o.metrics = flags.metrics;
+  if (*health) o.health = flags.health;
   if (*dtype) o.runner.dtype = flags.runner.dtype;
   if (*backend) o.runner.backend = flags.runner.backend;
   if (*threads) o.runner.threads = flags.runner.threads;

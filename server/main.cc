@@ -96,6 +96,7 @@ int Serve(const ServerOptions& options) {
   const nlohmann::ordered_json announcement = {{"event", "serving"},
                                                {"grpc_port", (*server)->grpc_port()},
                                                {"metrics_port", (*server)->metrics_port()},
+                                               {"health_port", (*server)->health_port()},
                                                {"admin_port", administration == nullptr ? 0 : administration->admin_port()},
                                                {"pid", getpid()},
                                                {"model", snapshot->info().base_name},

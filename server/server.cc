@@ -16,6 +16,7 @@
 #include "server/credentials.h"
 #include "server/divergence_collectable.h"
 #include "server/gate_collectable.h"
+#include "server/health_port.h"
 #include "server/inference_service.h"
 #include "server/log.h"
 #include "server/periodic.h"
@@ -51,6 +52,9 @@ std::unique_ptr<grpc::Server> BuildGrpc(const ServerOptions& options, const std:
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a second server on the port is an error, not a silent share of the traffic
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  // A client that balances by DNS looks the name up again when a connection ends: only so does it learn of servers that were added.
+  if (options.max_connection_age_seconds > 0)
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, options.max_connection_age_seconds * 1000);
   builder.RegisterService(service);
   return builder.BuildAndStart();
 }
@@ -79,6 +83,7 @@ struct Server::Impl {
   RouteWindow window;
   std::unique_ptr<HttpServer> http;
   std::unique_ptr<Periodic> reload, window_notes;
+  std::unique_ptr<HealthPort> health;
   std::unique_ptr<grpc::Server> grpc;
   int grpc_port = 0, metrics_port = 0;
   bool drained = false;
@@ -113,6 +118,10 @@ StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, Se
   impl->grpc = BuildGrpc(options, credentials, impl->service.get(), &impl->grpc_port);
   if (impl->grpc == nullptr || impl->grpc_port == 0)
     return Unavailable("gRPC: cannot listen on %s (is another server there?)", options.listen);
+  if (!options.health.empty()) {
+    ASSIGN_OR_RETURN(impl->health, HealthPort::Start(options.health));
+    impl->health->SetServing(true);
+  }
   SetServing(*impl->grpc, true);
   WarnOfPlainText(options);
   impl->reload = std::make_unique<Periodic>(std::chrono::seconds(options.tls.reload_seconds), [state = impl.get()] {
@@ -126,10 +135,12 @@ StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, Se
 
 int Server::grpc_port() const { return impl_->grpc_port; }
 int Server::metrics_port() const { return impl_->metrics_port; }
+int Server::health_port() const { return impl_->health == nullptr ? 0 : impl_->health->port(); }
 
 Status Server::Drain(const std::function<bool()>& hurry) {
   if (std::exchange(impl_->drained, true)) return OkStatus();
   SetServing(*impl_->grpc, false);
+  if (impl_->health != nullptr) impl_->health->SetServing(false);
   impl_->status->SetDraining();
   const auto delay_end = steady_clock::now() + FromSeconds(impl_->options.drain_delay_seconds);
   while (steady_clock::now() < delay_end && !hurry()) std::this_thread::sleep_for(kPoll);

@@ -25,6 +25,7 @@ class Server {
 
   int grpc_port() const;
   int metrics_port() const;  // 0 without metrics
+  int health_port() const;   // 0 without a port for probes
 
   // Health NOT_SERVING, new tasks refused, accepted ones finished within the options' drain time (then cancelled), server shut down, engine
   // stopped. `hurry` is polled: true ends the wait. Returns DEADLINE_EXCEEDED when work had to be cut off.

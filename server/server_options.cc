@@ -130,9 +130,11 @@ std::vector<Key> Keys(ServerOptions* o) {
           Flag("prefix_cache", &o->engine.prefix_cache),
           Text("listen", &o->listen),
           Text("metrics", &o->metrics),
+          Text("health", &o->health),
           Whole("workers", &o->workers, 1, 256),
           Whole("max_pending_requests", &o->max_pending_requests, 1, 1 << 20),
           Whole("max_message_mib", &o->max_message_mib, 1, 1024),
+          Whole("max_connection_age_seconds", &o->max_connection_age_seconds, 0, 86400),
           Whole("max_continuations", &o->limits.max_continuations, 1, 2048),
           Whole("max_score_text_mib", &o->limits.max_score_text_bytes, 1, 1 << 20, 1 << 20),
           Whole("max_stream_in_flight", &o->limits.max_stream_in_flight, 1, 65536),
@@ -202,8 +204,8 @@ Status ValidateOptions(const ServerOptions& options) {
     if (expert.name.empty()) return InvalidArgument("an expert has no name; expected NAME=DIRECTORY");
     if (!names.insert(expert.name).second) return InvalidArgument("expert \"%s\" is given twice", expert.name);
   }
-  for (const auto& [what, value] :
-       {std::pair{"listen", options.listen}, std::pair{"metrics", options.metrics}, std::pair{"admin", options.admin}}) {
+  for (const auto& [what, value] : {std::pair{"listen", options.listen}, std::pair{"metrics", options.metrics},
+                                    std::pair{"health", options.health}, std::pair{"admin", options.admin}}) {
     if (value.empty() && what != std::string("listen")) continue;
     const size_t colon = value.rfind(':');
     const std::string port = colon == std::string::npos ? "" : value.substr(colon + 1);

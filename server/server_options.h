@@ -22,9 +22,11 @@ struct ServerOptions {
   RequestLimits limits;
   std::string listen = "127.0.0.1:8500";   // gRPC; port 0 picks one
   std::string metrics = "127.0.0.1:8501";  // Prometheus over HTTP; port 0 picks one; "" for none
+  std::string health;                      // gRPC health alone, in plain text, for probes; port 0 picks one; "" for none
   int workers = 2;                         // threads that tokenise and build replies
   int max_pending_requests = 1024;         // requests waiting for a worker; more are refused
   int max_message_mib = 16;                // largest request or reply
+  int max_connection_age_seconds = 0;      // a connection is told to go elsewhere after this long, its calls end in peace; 0: never
   bool reflection = true;
   TlsOptions tls;  // of the gRPC ports
   GateOptions gate;

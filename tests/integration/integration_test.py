@@ -35,16 +35,16 @@ class World:
         assert done.returncode == expect, f"{command}\nexit {done.returncode}, expected {expect}\n{done.stdout}\n{done.stderr}"
         return done
 
-    def server_command(self, *extra):
+    def server_command(self, *extra, listen="127.0.0.1:0"):
         experts = sum((["--expert", f"{e}={self.fixtures}/experts/{e}"] for e in EXPERTS), [])
-        return [self.args.server, "--base", self.base, "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", *experts, "--zero", "zero",
+        return [self.args.server, "--base", self.base, "--listen", listen, "--metrics", "127.0.0.1:0", *experts, "--zero", "zero",
                 "--router", f"{self.fixtures}/router", *extra]
 
 
 class Server:
-    def __init__(self, world, *extra):
-        self.log = open(os.path.join(world.work, "server.log"), "w+", encoding="utf-8")
-        self.process = subprocess.Popen(world.server_command(*extra), stdout=subprocess.PIPE, stderr=self.log, text=True)
+    def __init__(self, world, *extra, listen="127.0.0.1:0", log="server.log"):
+        self.log = open(os.path.join(world.work, log), "w+", encoding="utf-8")
+        self.process = subprocess.Popen(world.server_command(*extra, listen=listen), stdout=subprocess.PIPE, stderr=self.log, text=True)
         ready, _, _ = select.select([self.process.stdout], [], [], 120)
         assert ready, "the server printed nothing within 120 s\n" + self.tail()
         line = self.process.stdout.readline()
@@ -168,6 +168,81 @@ def stress(world):
         assert server.stop() == 0, server.tail()
 
 
+class RollingClient:
+    """Clients that never pause, balanced by gRPC over several servers; see rolling_client.cc."""
+
+    def __init__(self, world, ports):
+        target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
+        command = [world.args.rolling, target, os.path.join(world.args.source, "deploy/client/service_config.json"), "8"]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def counts(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def wait_for(self, ports, more=40):
+        """Until each of these servers has given `more` answers more than now."""
+        before = self.counts()["peers"]
+        deadline = time.monotonic() + 60
+        while True:
+            now = self.counts()
+            assert now["failed"] == 0, now
+            if all(now["peers"].get(port, 0) >= before.get(port, 0) + more for port in ports):
+                return
+            assert time.monotonic() < deadline, (ports, before, now)
+            time.sleep(0.05)
+
+    def finish(self):
+        out, _ = self.process.communicate(timeout=120)
+        return json.loads(out.splitlines()[-1])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+def rolling(world):
+    """Two servers are restarted one after the other, twice, under clients that balance themselves: not one call fails."""
+    config = os.path.join(world.work, "config.json")
+    with open(config, "w", encoding="utf-8") as f:
+        # A young connection's end, too, must cost nothing: it is how clients learn of new servers.
+        json.dump({"drain_delay_seconds": 1, "drain_seconds": 60, "max_connection_age_seconds": 2, "threads": 1, "log_requests": 0}, f)
+    generation = 0
+
+    def start(port=0):
+        nonlocal generation
+        generation += 1
+        return Server(world, "--config", config, listen=f"127.0.0.1:{port}", log=f"server{generation}.log")
+
+    servers = {}
+    try:
+        for _ in range(2):
+            server = start()
+            servers[str(server.serving["grpc_port"])] = server
+        with RollingClient(world, servers) as clients:
+            clients.wait_for(servers)
+            for port in [*servers, *servers]:
+                assert servers[port].stop() == 0, servers[port].tail()
+                assert '"complete":true' in servers[port].tail(), servers[port].tail()
+                servers[port].log.close()
+                clients.wait_for([other for other in servers if other != port])
+                servers[port] = start(port)
+                clients.wait_for(servers)
+            counts = clients.finish()
+        print(counts)
+        assert counts["failed"] == 0 and counts["ok"] >= 400, counts
+        for server in servers.values():
+            assert server.stop() == 0, server.tail()
+    finally:
+        for server in servers.values():
+            server.__exit__()
+
+
 def bad_start(world):
     """Nothing half-loads: each damage is refused by name, with exit code 1 and no serving line."""
     def refused(command, *words):
@@ -197,8 +272,8 @@ def bad_start(world):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("case", choices=["lifecycle", "requests", "stress", "bad_start"])
-    for name in ("server", "client", "import-tool", "stress", "source", "work"):
+    parser.add_argument("case", choices=["lifecycle", "requests", "stress", "rolling", "bad_start"])
+    for name in ("server", "client", "import-tool", "stress", "rolling", "source", "work"):
         parser.add_argument(f"--{name}", required=True)
     parsed = parser.parse_args()
     globals()[parsed.case](World(parsed))

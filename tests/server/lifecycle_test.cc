@@ -17,12 +17,13 @@ class LifecycleTest : public ServerTest {
 
   enum class Health { kUnknown = 0, kServing = 1, kNotServing = 2, kError = -1 };
   // grpc.health.v1.Health/Check, its two messages of one field written and read by hand.
-  Health Check(const std::string& service) const {
+  Health Check(const std::string& service) const { return CheckOn(channel_, service); }
+  static Health CheckOn(const std::shared_ptr<grpc::Channel>& channel, const std::string& service) {
     std::string bytes;
     if (!service.empty()) bytes = std::string("\x0a") + static_cast<char>(service.size()) + service;
     const grpc::Slice slice(bytes);
     const grpc::ByteBuffer request(&slice, 1);
-    grpc::GenericStub stub(channel_);
+    grpc::GenericStub stub(channel);
     grpc::ClientContext context;
     grpc::CompletionQueue queue;
     auto call = stub.PrepareUnaryCall(&context, "/grpc.health.v1.Health/Check", request, &queue);
@@ -55,6 +56,39 @@ TEST_F(LifecycleTest, HealthIsServingUntilTheDrainBegins) {
   }
   EXPECT_TRUE(reader->Finish().ok());
   drainer.join();
+}
+
+TEST_F(LifecycleTest, TheHealthPortFollowsTheDrainAndStaysLive) {
+  ServerOptions options = TestOptions();
+  options.health = "127.0.0.1:0";
+  options.drain_delay_seconds = 60;
+  Start(options);
+  const auto channel = grpc::CreateChannel("127.0.0.1:" + std::to_string(server_->health_port()), grpc::InsecureChannelCredentials());
+  for (const char* service : {"", "switchyard.v1.Inference", "live"}) EXPECT_EQ(CheckOn(channel, service), Health::kServing) << service;
+  EXPECT_EQ(CheckOn(channel, "no.such.Service"), Health::kError);
+  // Health alone: nobody gets past TLS and tokens here.
+  grpc::ClientContext context;
+  v1::GetModelResponse model;
+  EXPECT_EQ(v1::Inference::NewStub(channel)->GetModel(&context, {}, &model).error_code(), grpc::StatusCode::UNIMPLEMENTED);
+  std::atomic<bool> hurry = false;
+  std::thread drainer([&] { EXPECT_TRUE(server_->Drain([&] { return hurry.load(); }).ok()); });
+  while (CheckOn(channel, "") == Health::kServing) std::this_thread::yield();
+  EXPECT_EQ(CheckOn(channel, ""), Health::kNotServing);
+  EXPECT_EQ(CheckOn(channel, "live"), Health::kServing);
+  hurry = true;
+  drainer.join();
+  EXPECT_EQ(CheckOn(channel, "live"), Health::kServing);
+}
+
+TEST_F(LifecycleTest, ATakenHealthPortIsAnErrorAtTheStart) {
+  ServerOptions options = TestOptions();
+  options.health = "127.0.0.1:0";
+  Start(options);
+  options.health = "127.0.0.1:" + std::to_string(server_->health_port());
+  const auto second = Server::Start(options, model_, {});
+  ASSERT_FALSE(second.ok());
+  EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(Message(second.status())), HasSubstr("health: cannot listen"));
 }
 
 TEST_F(LifecycleTest, RequestsAreTakenUntilTheDelayIsOver) {

@@ -28,6 +28,7 @@ TEST(ServerOptions, ReadsWhatItPrints) {
   ASSERT_TRUE(Apply(R"({"base": "b", "experts": [{"name": "law", "directory": "d"}, {"name": "zero"}], "kv_mib": 64, "reflection": false,
                         "drain_seconds": 1.5, "listen": "[::]:0", "max_queued_tasks": 7,
                         "tenants": {"max_tenants": 5, "default": {"requests_per_second": 0.5}, "named": {"a": {"concurrent_requests": 2}}},
+                        "health": "0.0.0.0:8503", "max_connection_age_seconds": 300,
                         "admin": "127.0.0.1:0", "artifact_root": "a", "state": "s.json", "state_policy": "serve", "artifact_memory_mib": 3, "max_experts": 9})",
                     &options)
                   .ok());
@@ -88,6 +89,7 @@ TEST(ServerOptions, ValidationNamesTheFieldAndWhatWasFound) {
   refused([](ServerOptions* o) { o->metrics = "x:-1"; }, "metrics");
   refused([](ServerOptions* o) { o->tls.key = "k"; }, "tls_certificate");
   refused([](ServerOptions* o) { o->admin = "127.0.0.1"; }, "admin: expected HOST:PORT");
+  refused([](ServerOptions* o) { o->health = ":"; }, "health: expected HOST:PORT");
   refused([](ServerOptions* o) { o->admin = "0.0.0.0:8502"; }, "TLS is off");
   refused([](ServerOptions* o) { o->runner.dtype = "f64"; }, "f64");
   refused([](ServerOptions* o) { o->runner.backend = "cuda"; }, "cuda");

@@ -19,9 +19,16 @@ from switchyard.v1 import inference_pb2_grpc
 class FakeInference(inference_pb2_grpc.InferenceServicer):
     """Keeps every request it saw. `gate`, while cleared, holds back the replies of ScoreStream."""
 
-    def __init__(self, snapshot: str = "snap-1", break_stream_after: int = 0, bos: str = "") -> None:
+    def __init__(
+        self,
+        snapshot: str = "snap-1",
+        break_stream_after: int = 0,
+        bos: str = "",
+        break_stream_with: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE,
+    ) -> None:
         self.snapshot = snapshot
         self.break_stream_after = break_stream_after
+        self.break_stream_with = break_stream_with
         self.bos = bos
         self.lock = threading.Lock()
         self.changed = threading.Condition(self.lock)
@@ -98,7 +105,7 @@ class FakeInference(inference_pb2_grpc.InferenceServicer):
             if len(held) == 2 or request is None:
                 for response in reversed(held):
                     if first and self.break_stream_after and answered == self.break_stream_after:
-                        context.abort(grpc.StatusCode.UNAVAILABLE, "draining")
+                        context.abort(self.break_stream_with, "draining")
                     answered += 1
                     with self.lock:
                         self.open_questions -= 1

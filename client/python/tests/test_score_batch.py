@@ -96,8 +96,9 @@ def test_busy_answers_are_not_asked_for_ever(running: Running, batch: Batch) -> 
     assert running.service.attempts["busy 99"] == QUICK.retries + 1
 
 
-def test_a_broken_stream_is_opened_again_and_nothing_is_lost(batch: Batch) -> None:
-    with Running(FakeInference(break_stream_after=7)) as server:
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED])
+def test_a_broken_stream_is_opened_again_and_nothing_is_lost(batch: Batch, code: grpc.StatusCode) -> None:
+    with Running(FakeInference(break_stream_after=7, break_stream_with=code)) as server:
         outcomes = batch([server.address], questions(40), in_flight=6)
         assert lengths(outcomes) == [i % 7 + 1 for i in range(40)]
         assert server.service.streams == 2

@@ -12,6 +12,8 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
+import grpc
+
 from switchyard import _convert
 from switchyard.errors import SwitchyardError, error_for
 from switchyard.retry import Retry
@@ -115,10 +117,13 @@ class Book:
             self._ready[question.index] = error
 
     def stream_ended(self, lane: Lane, error: SwitchyardError) -> None:
-        """The lane's stream broke: its questions go back, and it may open another one after a pause, or is given up."""
+        """The lane's stream broke: its questions go back, and it may open another one after a pause, or is given up.
+
+        A server that stops ends with CANCELLED what is open for longer than its drain.
+        """
         self._put_back(sorted(lane.working.values(), key=lambda q: q.index))
         lane.working.clear()
-        if not error.transient:
+        if not error.transient and error.code is not grpc.StatusCode.CANCELLED:
             self.error = error
         elif lane.failures < self._retry.retries:
             lane.paused_until = time.monotonic() + self._retry.wait(lane.failures)
