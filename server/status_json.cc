@@ -75,7 +75,9 @@ Json LayersJson(const RouteSums& sums, const std::vector<SnapshotInfo::Expert>& 
                       {"weight", std::move(weight)},
                       {"base_mass", sums.base_mass[l]},
                       {"entropy", sums.entropy_sum[l]},
-                      {"entropy_rows", sums.entropy_rows[l]}});
+                      {"entropy_rows", sums.entropy_rows[l]},
+                      {"pairs", sums.pairs[l]},
+                      {"flips", sums.flips[l]}});
   }
   return layers;
 }

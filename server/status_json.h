@@ -21,8 +21,7 @@ class StatusJson {
   void Observe();
   void SetDraining() { draining_ = true; }
 
-  // Figures that are not defined (an entropy without routed tokens) are sums of 0 rows: the reader divides. docs/metrics.md lists the
-  // fields.
+  // Figures that are not defined (an entropy without routed tokens) are sums of 0 rows: the reader divides.
   std::string Text();
 
  private:

@@ -51,6 +51,8 @@ void RouteTotals::Add(const RouteCounts& step, const SnapshotInfo& info) {
   AddInto(step.entropy_rows, &sums_.entropy_rows);
   AddInto(step.base_mass, &sums_.base_mass);
   AddInto(step.rows, &sums_.rows);
+  sums_.pairs.resize(layers);  // also when a runner counts none
+  sums_.flips.resize(layers);
   AddInto(step.pairs, &sums_.pairs);
   AddInto(step.flips, &sums_.flips);
   AddLearned(step, info);

@@ -43,6 +43,8 @@ TEST_F(LivePageTest, StatusHoldsWhatHappened) {
     for (const auto& tokens : layer["tokens"]) chosen += tokens.get<uint64_t>();
     EXPECT_EQ(chosen, 2 * layer["rows"].get<uint64_t>());  // top-2
     EXPECT_GT(layer["rows"], 0);
+    EXPECT_EQ(layer["pairs"], layer["rows"].get<uint64_t>() - 1);  // one sequence, prompt and answer
+    EXPECT_LE(layer["flips"], layer["pairs"]);
   }
   EXPECT_EQ(status["generations"][0]["kind"], "snapshot");
   EXPECT_EQ(status["generations"][0]["generation"], info().generation);
@@ -142,6 +144,8 @@ TEST_F(BrowserTest, TheFiguresAreShownAndThePolicyIsKept) {
   EXPECT_THAT(dom, HasSubstr("title=\"layer 2, zero: "));
   EXPECT_THAT(dom, Not(HasSubstr(": nothing routed\"")));  // as a cell says it; the script holds the words too
   EXPECT_THAT(dom, HasSubstr("mean entropy "));
+  EXPECT_THAT(dom, ::testing::ContainsRegex(" · flips [0-9.]+ % · MaxVio [0-9]+\\.[0-9][0-9]</p>"));
+  EXPECT_THAT(dom, HasSubstr(">MaxVio</th>"));
   EXPECT_THAT(dom, HasSubstr(info().generation.substr(0, 12)));
   EXPECT_THAT(dom, HasSubstr(">Generate</td>"));
   EXPECT_THAT(dom, Not(HasSubstr("Refused to ")));

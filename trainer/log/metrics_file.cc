@@ -47,6 +47,7 @@ void MetricsFile::Step(int64_t step, int64_t total_steps, double epoch, int64_t 
   step_ = step;
   total_steps_ = total_steps;
   epoch_ = epoch;
+  ++steps_;
   tokens_ += tokens;
   seconds_ += seconds;
 }
@@ -80,6 +81,8 @@ std::string MetricsFile::Text() const {
   add("switchyard_trainer_step", "gauge", "Steps done.", static_cast<double>(step_));
   add("switchyard_trainer_planned_steps", "gauge", "Steps the run will have.", static_cast<double>(total_steps_));
   add("switchyard_trainer_epoch", "gauge", "Passes over the training data.", epoch_);
+  add("switchyard_trainer_steps_total", "counter", "Steps done by this process: less than the step after a run was resumed.",
+      static_cast<double>(steps_));
   add("switchyard_trainer_tokens_total", "counter", "Tokens trained on by this process.", static_cast<double>(tokens_));
   add("switchyard_trainer_step_seconds_total", "counter", "Time inside steps of this process.", seconds_);
   add("switchyard_trainer_updated_timestamp_seconds", "gauge", "When this was written, since the epoch.",

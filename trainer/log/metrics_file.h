@@ -37,7 +37,7 @@ class MetricsFile {
   const std::string path_, run_;
   const Clock* const clock_;
   std::optional<Clock::Time> written_;
-  int64_t step_ = 0, total_steps_ = 0, tokens_ = 0;
+  int64_t step_ = 0, total_steps_ = 0, steps_ = 0, tokens_ = 0;
   double epoch_ = 0, seconds_ = 0;
   std::map<std::string, std::map<std::string, double>> values_;  // metric -> its further labels -> value
 };

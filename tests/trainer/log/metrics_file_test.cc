@@ -33,13 +33,13 @@ TEST(MetricsFileTest, WritesStepsAndScalars) {
   TempDir dir;
   const std::string path = dir.File("run.prom");
   MetricsFile file(path, "router demo");
-  file.Step(1, 10, 0.5, 100, 2);
-  file.Step(2, 10, 1, 50, 1);
+  file.Step(7, 10, 0.5, 100, 2);  // of a run that was resumed
+  file.Step(8, 10, 1, 50, 1);
   file.Scalars(EveryScalar());
   file.Scalars({{"validation/loss", 2.5}, {"validation/routing/max_vio", 3}});
   ASSERT_TRUE(file.Write(true).ok());
   const std::string text = Read(path);
-  for (const char* line : {"switchyard_trainer_step{run=\"router demo\"} 2\n", "switchyard_trainer_tokens_total{run=\"router demo\"} 150\n",
+  for (const char* line : {"switchyard_trainer_step{run=\"router demo\"} 8\n", "switchyard_trainer_steps_total{run=\"router demo\"} 2\n", "switchyard_trainer_tokens_total{run=\"router demo\"} 150\n",
                            "switchyard_trainer_step_seconds_total{run=\"router demo\"} 3\n",
                            "switchyard_trainer_loss_nats{run=\"router demo\",set=\"train\"} 1.5\n",
                            "switchyard_trainer_loss_nats{run=\"router demo\",set=\"validation\"} 2.5\n",
