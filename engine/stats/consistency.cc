@@ -51,6 +51,13 @@ std::optional<double> SequentialConsistency(const LayerTrace& trace) {
   return same.value();
 }
 
+std::optional<double> ChanceConsistency(std::span<const double> shares) {
+  if (shares.empty()) return std::nullopt;
+  double sum = 0;
+  for (const double share : shares) sum += share * share;
+  return sum;
+}
+
 std::optional<double> TopKOverlap(const LayerTrace& trace) {
   Mean overlap;
   for (int64_t row = 0; row + 1 < trace.rows(); ++row) {

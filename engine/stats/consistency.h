@@ -2,13 +2,16 @@
 #pragma once
 
 #include <optional>
+#include <span>
 
 #include "engine/stats/layer_trace.h"
 
 namespace switchyard {
 
-// Over pairs of neighbouring tokens of one sequence. Chance level of the first: sum of squared load shares.
+// Over pairs of neighbouring tokens of one sequence.
 std::optional<double> SequentialConsistency(const LayerTrace& trace);  // part of the pairs with the same best expert; absent without pairs
+// Chance level of the same: the sum of squared `shares`, LoadFigures' of the first slot. Absent for no shares.
+std::optional<double> ChanceConsistency(std::span<const double> shares);
 // Mean Jaccard overlap of the selected sets; a pair of which both are empty is skipped. For k = 1 the same as the above.
 std::optional<double> TopKOverlap(const LayerTrace& trace);
 

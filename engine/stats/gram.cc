@@ -48,4 +48,17 @@ GramFigures ComputeGram(std::span<const double> rows, int32_t dimension) {
   return figures;
 }
 
+std::vector<double> ProbabilityColumns(std::span<const float> probabilities, int32_t num_experts) {
+  if (num_experts < 1) return {};
+  const auto experts = static_cast<size_t>(num_experts);
+  const size_t tokens = probabilities.size() / experts;
+  std::vector<double> columns(experts * tokens);
+  for (size_t e = 0; e < experts; ++e) {
+    double sum = 0;
+    for (size_t t = 0; t < tokens; ++t) sum += probabilities[t * experts + e];
+    for (size_t t = 0; t < tokens; ++t) columns[e * tokens + t] = probabilities[t * experts + e] - sum / static_cast<double>(tokens);
+  }
+  return columns;
+}
+
 }  // namespace switchyard

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <vector>
 
 namespace switchyard {
 
@@ -18,5 +19,9 @@ struct GramFigures {
 
 // `rows` is [E, dimension]. All absent when every row is zero.
 GramFigures ComputeGram(std::span<const double> rows, int32_t dimension);
+
+// A representation every router has, its parameters whatever they are: expert e's probabilities over a fixed set of T tokens, minus their
+// mean. `probabilities` [T, E]; returns [E, T].
+std::vector<double> ProbabilityColumns(std::span<const float> probabilities, int32_t num_experts);
 
 }  // namespace switchyard

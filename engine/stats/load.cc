@@ -4,16 +4,11 @@
 #include <cmath>
 #include <numeric>
 
+#include "engine/stats/over_layers.h"
+#include "engine/stats/routing_entropy.h"
+
 namespace switchyard {
 namespace {
-
-double Entropy(std::span<const double> shares) {
-  double entropy = 0;
-  for (const double p : shares) {
-    if (p > 0) entropy -= p * std::log(p);
-  }
-  return entropy;
-}
 
 double SumOfSquaredDeviations(std::span<const double> counts, double mean) {
   double sum = 0;
@@ -60,7 +55,7 @@ LoadFigures ComputeLoad(std::span<const double> counts) {
   const auto [min, max] = std::minmax_element(counts.begin(), counts.end());
 
   for (const double c : counts) figures.share.push_back(c / sum);
-  figures.entropy = Entropy(figures.share);
+  figures.entropy = EntropyOf(figures.share);
   figures.cv = std::sqrt(SumOfSquaredDeviations(counts, mean) / experts) / mean;
   if (counts.size() > 1) {
     figures.normalised_entropy = *figures.entropy / std::log(experts);
@@ -76,6 +71,26 @@ LoadFigures ComputeLoad(std::span<const double> counts) {
   figures.max_violation_normalised = *figures.max_violation_absolute / mean;
   figures.max_share_deviation = *figures.max_violation_absolute / sum;
   return figures;
+}
+
+std::optional<double> CollapseBelow(std::span<const double> counts, double epsilon) {
+  const double sum = std::accumulate(counts.begin(), counts.end(), 0.0);
+  if (sum <= 0) return std::nullopt;
+  const double least = epsilon * sum / static_cast<double>(counts.size());
+  const auto low = std::count_if(counts.begin(), counts.end(), [&](double c) { return c == 0 || c < least; });
+  return static_cast<double>(low) / static_cast<double>(counts.size());
+}
+
+std::optional<double> BatchMaxViolation(const LayerTrace& trace, int64_t batch_rows) {
+  if (batch_rows < 1) return std::nullopt;
+  std::vector<std::optional<double>> batches;
+  for (int64_t begin = 0; begin < trace.rows(); begin += batch_rows) {
+    if (begin > 0 && begin + batch_rows > trace.rows()) break;
+    LayerTrace batch = trace;
+    batch.experts = trace.experts.subspan(begin * trace.k, std::min(batch_rows, trace.rows() - begin) * trace.k);
+    batches.push_back(ComputeLoad(CountSelections(batch)).max_violation);
+  }
+  return MeanOverLayers(batches);
 }
 
 }  // namespace switchyard

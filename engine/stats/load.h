@@ -37,4 +37,11 @@ struct LoadFigures {
 // REQUIRES: counts >= 0. Cost: O(E log E).
 LoadFigures ComputeLoad(std::span<const double> counts);
 
+// Part of the experts with fewer than `epsilon` times the mean count; 0 means none at all, as in LoadFigures::collapse. Absent as there.
+std::optional<double> CollapseBelow(std::span<const double> counts, double epsilon);
+
+// Mean over batches of `batch_rows` consecutive tokens of LoadFigures::max_violation; of the whole trace that figure is the global one. A
+// last batch that is not full is left out unless it is the only one. Absent without selections and for batch_rows < 1.
+std::optional<double> BatchMaxViolation(const LayerTrace& trace, int64_t batch_rows);
+
 }  // namespace switchyard

@@ -58,6 +58,11 @@ Overlap PositionOverlap(const LayerTrace& trace) {
   return OverlapBy(trace, [](int64_t row) { return static_cast<int32_t>(row); });
 }
 
+std::optional<double> ChancePositionOverlap(int32_t num_experts, int32_t k) {
+  if (num_experts < 2 || k < 1 || k > num_experts) return std::nullopt;
+  return (k - 1.0) / (2.0 * (num_experts - 1) - (k - 1));
+}
+
 Overlap VocabularyOverlap(const LayerTrace& trace) {
   return OverlapBy(trace, [&](int64_t row) { return trace.tokens[row]; });
 }

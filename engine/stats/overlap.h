@@ -19,8 +19,11 @@ struct Overlap {
 // Of given sets, each sorted and without duplicates.
 Overlap MeanPairwiseOverlap(const std::vector<std::vector<int32_t>>& sets);
 
-// Sets of positions: identically 0 for k = 1. Chance for k of E: (k - 1) / (2 (E - 1) - (k - 1)).
+// Sets of positions: identically 0 for k = 1.
 Overlap PositionOverlap(const LayerTrace& trace);
+// What PositionOverlap tends to when each token draws k different ones of E experts: (k - 1) / (2 (E - 1) - (k - 1)). Absent for fewer than
+// two experts and for k outside 1 .. E.
+std::optional<double> ChancePositionOverlap(int32_t num_experts, int32_t k);
 // Sets of token ids: meaningful for k = 1 too. REQUIRES: trace.tokens.
 Overlap VocabularyOverlap(const LayerTrace& trace);
 

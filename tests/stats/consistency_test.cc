@@ -46,5 +46,10 @@ TEST(StatsConsistency, ComparesCheckpointsAsSets) {
   EXPECT_FALSE(CompareRoutes(TraceOf(a, 2), TraceOf(shorter, 2)).same_set.has_value());
 }
 
+TEST(StatsConsistency, ChanceIsTheSumOfSquaredShares) {
+  EXPECT_NEAR(ChanceConsistency(std::vector<double>{.5, .25, .25}).value(), .375, 1e-12);
+  EXPECT_FALSE(ChanceConsistency({}).has_value());
+}
+
 }  // namespace
 }  // namespace switchyard

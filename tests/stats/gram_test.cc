@@ -43,5 +43,10 @@ TEST(StatsGram, OneRow) {
   EXPECT_FALSE(figures.diversity.has_value());
 }
 
+TEST(StatsGram, ProbabilityColumnsAreCentred) {
+  EXPECT_EQ(ProbabilityColumns(std::vector<float>{1, 0, .5f, .5f}, 2), (std::vector<double>{.25, -.25, -.25, .25}));
+  EXPECT_TRUE(ProbabilityColumns({}, 0).empty());
+}
+
 }  // namespace
 }  // namespace switchyard

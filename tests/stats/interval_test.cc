@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <vector>
+
 namespace switchyard {
 namespace {
 
@@ -27,6 +30,27 @@ TEST(StatsInterval, AbsentForImpossibleInput) {
   EXPECT_FALSE(WilsonInterval95(0, 0).has_value());
   EXPECT_FALSE(WilsonInterval95(-1, 5).has_value());
   EXPECT_FALSE(WilsonInterval95(6, 5).has_value());
+}
+
+TEST(StatsInterval, RepetitionsUseStudentsT) {
+  const auto three = MeanOfRepetitions(std::vector<double>{1, 2, 3}).value();
+  EXPECT_NEAR(three.mean, 2, 1e-12);
+  EXPECT_NEAR(three.half_width.value(), 4.302653 / std::sqrt(3.0), 1e-6);
+  EXPECT_EQ(three.count, 3);
+  EXPECT_FALSE(MeanOfRepetitions(std::vector<double>{5}).value().half_width.has_value());
+  EXPECT_FALSE(MeanOfRepetitions({}).has_value());
+  EXPECT_NEAR(MeanOfRepetitions(std::vector<double>(40, 2.5)).value().half_width.value(), 0, 1e-12);
+}
+
+TEST(StatsInterval, MeanOfProportionsWeighsEachAlike) {
+  const std::vector<Proportion> cells = {{50, 100}, {1, 4}};
+  const auto mean = MeanOfProportions(cells).value();
+  EXPECT_NEAR(mean.mean, 0.375, 1e-12);
+  EXPECT_NEAR(mean.half_width.value(), 1.959964 * std::sqrt(0.25 / 100 + 0.1875 / 4) / 2, 1e-6);
+  EXPECT_FALSE(MeanOfProportions(std::vector<Proportion>{{1, 2}, {0, 0}}).has_value());
+  EXPECT_FALSE(MeanOfProportions({}).has_value());
+  EXPECT_NEAR(HalfWidth95({50, 100}).value(), (0.596168 - 0.403832) / 2, 1e-6);
+  EXPECT_FALSE(HalfWidth95({0, 0}).has_value());
 }
 
 }  // namespace

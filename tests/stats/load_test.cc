@@ -79,5 +79,21 @@ TEST(StatsLoad, CountsAndDropsExperts) {
   EXPECT_EQ(WithoutExpert(CountSelections(trace), 9), (std::vector<double>{1, 1, 3, 0}));
 }
 
+TEST(StatsLoad, CollapseMayCountTheNearlyIdle) {
+  const std::vector<double> counts = {97, 2, 1, 0};
+  EXPECT_NEAR(*CollapseBelow(counts, 0), 0.25, kTolerance);
+  EXPECT_NEAR(*CollapseBelow(counts, 0.05), 0.5, kTolerance);  // below 1.25
+  EXPECT_FALSE(CollapseBelow(std::vector<double>{0, 0}, 0).has_value());
+}
+
+TEST(StatsLoad, BatchViolationIsTheMeanOverWholeBatches) {
+  const std::vector<int16_t> experts = {0, 0, 1, 1, 0, 1, 0};
+  const LayerTrace trace{.num_experts = 2, .k = 1, .experts = experts, .weights = {}, .tokens = {}, .sequences = {}};
+  EXPECT_NEAR(*BatchMaxViolation(trace, 2), (1.0 + 1 + 0) / 3, kTolerance);  // the seventh token is half a batch
+  EXPECT_NEAR(*BatchMaxViolation(trace, 100), *ComputeLoad(CountSelections(trace)).max_violation, kTolerance);
+  EXPECT_FALSE(BatchMaxViolation(trace, 0).has_value());
+  EXPECT_FALSE(BatchMaxViolation({.num_experts = 2, .k = 1, .experts = {}, .weights = {}, .tokens = {}, .sequences = {}}, 2).has_value());
+}
+
 }  // namespace
 }  // namespace switchyard

@@ -33,5 +33,13 @@ TEST(StatsOverlap, PositionsOfTwoSlots) {
   EXPECT_NEAR(PositionOverlap(trace).mean.value(), (2.0 / 3 + 1.0 / 3 + 0) / 3, 1e-12);  // {0,1,2}, {0,1}, {2}
 }
 
+TEST(StatsOverlap, ChanceDependsOnExpertsAndSlots) {
+  EXPECT_NEAR(ChancePositionOverlap(8, 2).value(), .0769, 5e-5);
+  EXPECT_EQ(ChancePositionOverlap(8, 1), 0);
+  EXPECT_EQ(ChancePositionOverlap(3, 3), 1);
+  EXPECT_FALSE(ChancePositionOverlap(1, 1).has_value());
+  EXPECT_FALSE(ChancePositionOverlap(4, 5).has_value());
+}
+
 }  // namespace
 }  // namespace switchyard
