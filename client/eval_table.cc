@@ -34,26 +34,14 @@ EvalCell Cell(const EvalAnswers& answers, size_t row, size_t set, int judge) {
   return cell;
 }
 
-std::optional<double> HalfWidth(const EvalCell& cell) {
-  const std::optional<Interval> interval = WilsonInterval95(cell.correct, cell.n);
-  if (!interval.has_value()) return std::nullopt;
-  return (interval->high - interval->low) / 2;
-}
+std::optional<double> HalfWidth(const EvalCell& cell) { return HalfWidth95({cell.correct, cell.n}); }
 
 std::optional<EvalMean> Mean(const std::vector<EvalCell>& cells) {
-  if (cells.empty()) return std::nullopt;
-  EvalMean mean;
-  double variance = 0;
-  for (const EvalCell& cell : cells) {
-    if (cell.n == 0) return std::nullopt;
-    const double p = cell.accuracy();
-    mean.accuracy += p;
-    variance += p * (1 - p) / static_cast<double>(cell.n);
-  }
-  const auto count = static_cast<double>(cells.size());
-  mean.accuracy /= count;
-  mean.half_width = kZ95 * std::sqrt(variance) / count;
-  return mean;
+  std::vector<Proportion> proportions;
+  for (const EvalCell& cell : cells) proportions.push_back({cell.correct, cell.n});
+  const auto mean = MeanOfProportions(proportions);
+  if (!mean.has_value()) return std::nullopt;
+  return EvalMean{.accuracy = mean->mean, .half_width = mean->half_width.value_or(0)};
 }
 
 EvalPaired Compare(const EvalAnswers& answers, size_t first, size_t second, std::optional<size_t> set, int judge) {

@@ -3,7 +3,9 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "engine/routing/selection.h"
@@ -89,6 +91,13 @@ StepRoutes::StepRoutes(const Step& step, const SnapshotInfo& info, const Router*
 }
 
 Status StepRoutes::Route(int32_t layer, const at::Tensor& x, LayerRoutes* routes) {
+  const auto start = std::chrono::steady_clock::now();
+  const Status status = RouteAll(layer, x, routes);
+  seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return status;
+}
+
+Status StepRoutes::RouteAll(int32_t layer, const at::Tensor& x, LayerRoutes* routes) {
   routes->Resize(x.size(0), slots_);
   RETURN_IF_ERROR(RouteLearned(layer, x, routes));
   for (const Segment& segment : step_.segments) {
@@ -100,7 +109,7 @@ Status StepRoutes::Route(int32_t layer, const at::Tensor& x, LayerRoutes* routes
   return OkStatus();
 }
 
-Status StepRoutes::RouteLearned(int32_t layer, const at::Tensor& x, LayerRoutes* routes) const {
+Status StepRoutes::RouteLearned(int32_t layer, const at::Tensor& x, LayerRoutes* routes) {
   if (std::none_of(step_.segments.begin(), step_.segments.end(), IsLearned)) return OkStatus();
   const at::Tensor logits = router_->Logits(layer, LearnedRows(step_, x));
   const float* next = logits.const_data_ptr<float>();
@@ -111,9 +120,29 @@ Status StepRoutes::RouteLearned(int32_t layer, const at::Tensor& x, LayerRoutes*
     for (int32_t row = segment.begin; row < segment.end; ++row, next += experts) {
       const Status selected = SelectRow({next, experts}, router_->rule(), segment.policy->masked, row, routes);
       if (!selected.ok()) return Annotate(selected, absl::StrFormat("layer %d, segment %d, row %d", layer, i, row));
+      if (segment.record_probabilities) KeepProbabilities(layer, i, row - segment.begin, {next, experts});
     }
   }
   return OkStatus();
+}
+
+void StepRoutes::KeepProbabilities(int32_t layer, size_t segment, int32_t row, std::span<const float> logits) {
+  RouteTrace& trace = traces_[segment];
+  if (trace.rows == 0) return;  // routes were not asked for
+  trace.probabilities.resize(static_cast<size_t>(trace.rows) * trace.layers * logits.size());
+  const std::vector<bool>& masked = step_.segments[segment].policy->masked;
+  float* out = trace.probabilities.data() + (static_cast<size_t>(row) * trace.layers + layer) * logits.size();
+  float top = -std::numeric_limits<float>::infinity();
+  for (size_t e = 0; e < logits.size(); ++e) {
+    if (masked.empty() || !masked[e]) top = std::max(top, logits[e]);
+  }
+  if (std::isinf(top)) return;  // nothing is routable
+  double sum = 0;
+  for (size_t e = 0; e < logits.size(); ++e) {
+    out[e] = masked.empty() || !masked[e] ? std::exp(logits[e] - top) : 0.0f;
+    sum += out[e];
+  }
+  for (size_t e = 0; e < logits.size(); ++e) out[e] = static_cast<float>(out[e] / sum);
 }
 
 void StepRoutes::RouteFixed(int32_t layer, const Segment& segment, LayerRoutes* routes) const {
@@ -171,7 +200,9 @@ void StepRoutes::Count(int32_t layer, const LayerRoutes& routes) {
 void StepRoutes::CountFlips(int32_t layer, const LayerRoutes& routes) {
   const std::span<int16_t> best = best_->layer(layer);
   const auto best_of = [&](int32_t row) { return routes.experts[static_cast<int64_t>(row) * routes.k]; };
-  const auto first_position = [](const Segment& segment) { return static_cast<int32_t>(segment.slots.size()) - (segment.end - segment.begin); };
+  const auto first_position = [](const Segment& segment) {
+    return static_cast<int32_t>(segment.slots.size()) - (segment.end - segment.begin);
+  };
   for (const Segment& segment : step_.segments) {
     const int32_t first = first_position(segment);
     for (int32_t row = segment.begin; row < segment.end; ++row) best[segment.slots[first + row - segment.begin]] = best_of(row);
@@ -206,6 +237,7 @@ void StepRoutes::Trace(int32_t layer, const LayerRoutes& routes) {
 void StepRoutes::Finish(StepResult* result) {
   result->routes = std::move(traces_);
   result->counts = std::move(counts_);
+  result->routing_seconds = seconds_;
 }
 
 }  // namespace switchyard

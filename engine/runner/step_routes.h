@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "engine/model/decoder.h"
@@ -26,7 +27,9 @@ class StepRoutes final : public RouteSource {
   void Finish(StepResult* result);
 
  private:
-  Status RouteLearned(int32_t layer, const at::Tensor& x, LayerRoutes* routes) const;
+  Status RouteAll(int32_t layer, const at::Tensor& x, LayerRoutes* routes);
+  Status RouteLearned(int32_t layer, const at::Tensor& x, LayerRoutes* routes);
+  void KeepProbabilities(int32_t layer, size_t segment, int32_t row, std::span<const float> logits);
   void RouteFixed(int32_t layer, const Segment& segment, LayerRoutes* routes) const;
   void Count(int32_t layer, const LayerRoutes& routes);
   void CountFlips(int32_t layer, const LayerRoutes& routes);
@@ -34,12 +37,13 @@ class StepRoutes final : public RouteSource {
 
   const Step& step_;
   const SnapshotInfo& info_;
-  const Router* router_;                                 // null without router
+  const Router* router_;  // null without router
   BestExperts* best_;
   int32_t slots_ = 1;                                    // of the step: the most any policy uses
   std::vector<std::vector<ExpertIndex>> mixture_order_;  // per segment: experts of a fixed mixture, heaviest first
   std::vector<RouteTrace> traces_;
   RouteCounts counts_;
+  double seconds_ = 0;  // inside Route
 };
 
 }  // namespace switchyard

@@ -79,6 +79,7 @@ struct Segment {
   std::span<const int32_t> slots;         // borrowed for the call
   const RoutingPolicy* policy = nullptr;  // borrowed for the call, never null
   bool record_routes = false;             // fill StepResult::routes for these rows
+  bool record_probabilities = false;      // with record_routes and learned routing: RouteTrace::probabilities too; for measuring tools
 };
 
 // The log-probability of `target` after row `row`.
@@ -128,6 +129,7 @@ struct RouteTrace {
   std::vector<float> weights;
   std::vector<float> margin;   // [rows][L] selection score of the last chosen minus the first refused; +inf when none is refused
   std::vector<float> entropy;  // [rows][L] nats over all experts after masking; NaN where the policy has no distribution
+  std::vector<float> probabilities;  // [rows][L][E] softmax over the routable experts; empty unless the segment asked for it
 };
 
 // Sums over all rows of the step, for metrics. Index layer * E + expert.
@@ -155,6 +157,7 @@ struct StepResult {
   std::vector<std::vector<TokenLogProb>> top_logprobs;  // one per TopLogProbsQuery, most likely first
   std::vector<RouteTrace> routes;                       // one per segment; empty where record_routes is false
   RouteCounts counts;
+  double routing_seconds = 0;  // part of the call spent in choosing experts: router, selection, counting
 };
 
 struct KvGeometry {

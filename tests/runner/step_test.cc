@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <span>
 #include <string>
 
 #include "tests/runner/tiny_fixture.h"
@@ -102,6 +103,34 @@ TEST_P(StepTest, EqualLogitsGoToTheLowestId) {
   options.base_directory = Path("flat");
   const LoadedRunner loaded = Load(options);
   EXPECT_THAT(StepDriver(*loaded.runner).Greedy(kPrompt, 3, Policy(RoutingPolicy::Mode::kBaseOnly)), ElementsAre(0, 0, 0));
+}
+
+TEST_P(StepTest, ProbabilitiesAndRoutingTimeAreKeptWhenAskedFor) {
+  const LoadedRunner loaded = Load(Routed(1));
+  StepDriver driver(*loaded.runner);
+  RoutingPolicy masked = Policy(RoutingPolicy::Mode::kLearned);
+  masked.masked = {false, true, false};
+  const RoutingPolicy learned = Policy(RoutingPolicy::Mode::kLearned), base = Policy(RoutingPolicy::Mode::kBaseOnly);
+  const std::vector<int32_t> first = driver.TakeSlots(4), second = driver.TakeSlots(2), third = driver.TakeSlots(2);
+  const StepResult result = driver.Run(kPrompt, {{0, 4, first, &learned, true, true}, {4, 6, second, &masked, true, true}, {6, 8, third, &base, true, true}});
+  EXPECT_GT(result.routing_seconds, 0);
+  EXPECT_TRUE(result.routes[2].probabilities.empty());  // no distribution
+  for (size_t segment = 0; segment < 2; ++segment) {
+    const RouteTrace& trace = result.routes[segment];
+    const size_t pairs = static_cast<size_t>(trace.rows) * trace.layers;
+    ASSERT_EQ(trace.probabilities.size(), pairs * 3);
+    for (size_t i = 0; i < pairs; ++i) {
+      const auto p = std::span(trace.probabilities).subspan(i * 3, 3);
+      EXPECT_NEAR(p[0] + p[1] + p[2], 1, 1e-5);
+      if (segment == 1) {
+        EXPECT_EQ(p[1], 0);
+      }
+      EXPECT_EQ(trace.experts[i], std::max_element(p.begin(), p.end()) - p.begin());
+      double entropy = 0;
+      for (const float x : p) entropy -= x > 0 ? x * std::log(x) : 0;
+      EXPECT_NEAR(trace.entropy[i], entropy, 1e-4);
+    }
+  }
 }
 
 TEST_P(StepTest, TracesSayWhatEachPolicyDid) {

@@ -108,5 +108,6 @@ void AddRouterCommand(CLI::App& app, Communicator& world, Status* result);
 void AddEvaluateCommand(CLI::App& app, Communicator& world, Status* result);
 void AddDemoDataCommand(CLI::App& app, Status* result);
 void AddImportCommand(CLI::App& app, Status* result);
+void AddCompareCommand(CLI::App& app, Status* result);
 
 }  // namespace switchyard::trainer

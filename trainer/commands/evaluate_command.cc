@@ -1,5 +1,5 @@
 // switchyard-trainer evaluate: loss and perplexity of a base, an expert or a router on held-out data, a domain a line, computed by the
-// training code itself; with --routes the route of every token, to hold against a server's.
+// training code itself; with --routes the route of every token, to hold against a server's; with --figures every routing figure.
 #include <cmath>
 #include <cstdio>
 #include <fstream>
@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/artifact/router_artifact.h"
+#include "engine/stats/routing_report.h"
 #include "trainer/commands/common.h"
 #include "trainer/commands/experts.h"
 #include "trainer/data/batch_sampler.h"
@@ -19,6 +20,7 @@ struct Flags {
   CommonFlags common;
   ExpertFlags experts;
   std::string router, forced, routes;
+  bool figures = false;
 };
 
 // {"tokens": [...], "layers": [[[experts of token 0], ...], ...], "margin": [[...], ...], "log_probs": [...]}
@@ -49,6 +51,47 @@ Status WriteRoutes(const std::string& path, const RunTask& task, const Dataset& 
   }
   out.close();
   return out ? OkStatus() : DataLoss("--routes %s could not be written", path);
+}
+
+// Adds the routes of one example.
+void AddRoutes(const PackedBatch& batch, const EvaluationDetail& detail, int32_t domain, RouteRecord* record) {
+  const int32_t sequence = record->sequences.empty() ? 0 : record->sequences.back() + 1;
+  record->tokens.insert(record->tokens.end(), batch.tokens.begin(), batch.tokens.end());
+  record->sequences.resize(record->tokens.size(), sequence);
+  record->tasks.resize(record->tokens.size(), domain);
+  for (size_t l = 0; l < record->layers.size(); ++l) {
+    const LayerRoutes& routes = detail.routes[l];
+    LayerRecord& layer = record->layers[l];
+    layer.experts.insert(layer.experts.end(), routes.experts.begin(), routes.experts.end());
+    layer.weights.insert(layer.weights.end(), routes.weights.begin(), routes.weights.end());
+    layer.entropy.insert(layer.entropy.end(), routes.entropy.begin(), routes.entropy.end());
+  }
+}
+
+Status PrintFigures(const RunTask& task, const Dataset& data, int32_t layers) {
+  RouteRecord record;
+  record.num_experts = static_cast<int32_t>(task.experts->size());
+  record.k = task.router->options().top_k;
+  for (size_t e = 0; e < task.experts->size(); ++e) {
+    if ((*task.experts)[e].is_zero) record.zero_expert = static_cast<int16_t>(e);
+  }
+  record.num_tasks = static_cast<int32_t>(data.domains.size());
+  record.layers.resize(static_cast<size_t>(layers));
+  for (size_t i = 0; i < data.examples.size(); ++i) {
+    const PackedBatch batch = Pack(data, {static_cast<int64_t>(i)});
+    RoutePlan plan;
+    plan.router = task.router;
+    EvaluationDetail detail;
+    RETURN_IF_ERROR(task.model->Evaluate(batch, plan, &detail).status());
+    AddRoutes(batch, detail, data.examples[i].domain, &record);
+  }
+  const RoutingReport report = MakeRoutingReport(record);
+  const auto cell = [](const std::optional<double>& value) { return value ? absl::StrFormat("%10.4f", *value) : std::string(9, ' ') + "-"; };
+  std::printf("%-32s %10s %10s   (%lld tokens, means over layers)\n", "routing figure", "all", "no zero", static_cast<long long>(report.tokens));
+  for (int f = 0; f < kFigureCount; ++f) {
+    std::printf("%-32s %s %s\n", std::string(kFigureNames[f].id).c_str(), cell(report.with_zero.mean[f]).c_str(), cell(report.domains_only.mean[f]).c_str());
+  }
+  return OkStatus();
 }
 
 Dataset DomainOf(const Dataset& data, int32_t domain) {
@@ -86,7 +129,7 @@ Status RunEvaluate(Flags& flags, Communicator& world) {
     }
     if (task.forced == RoutePlan::kBase) return NotFound("--forced %s: no such expert", flags.forced);
   }
-  if (!flags.routes.empty() && task.router == nullptr) return InvalidArgument("--routes needs --router");
+  if ((!flags.routes.empty() || flags.figures) && task.router == nullptr) return InvalidArgument("--routes and --figures need --router");
   const auto model = MakeFastModel(bench->compute(), bench->base(), experts, {});
   task.model = model.get();
   task.experts = &experts;
@@ -105,6 +148,7 @@ Status RunEvaluate(Flags& flags, Communicator& world) {
   }
   if (!speaks) return OkStatus();
   for (const auto& [name, value] : RoutingScalars(all, experts)) std::printf("  %-28s %.3f\n", name.c_str(), value);
+  if (flags.figures) RETURN_IF_ERROR(PrintFigures(task, bench->train(), bench->base().config.num_layers));
   return flags.routes.empty() ? OkStatus() : WriteRoutes(flags.routes, task, bench->train());
 }
 
@@ -128,6 +172,7 @@ void AddEvaluateCommand(CLI::App& app, Communicator& world, Status* result) {
   command->add_option("--router", flags->router, "router artifact; without it the base, or --forced");
   command->add_option("--forced", flags->forced, "name of the expert that answers everything");
   command->add_option("--routes", flags->routes, "write the route of every token here, a JSON line an example");
+  command->add_flag("--figures", flags->figures, "every routing figure of docs/comparing.md but Gram's, over all tokens of the data (one more pass)");
   flags->experts.AddTo(*command, /*may_be_fresh=*/false);
   command->callback([flags, &world, result] { *result = RunEvaluate(*flags, world); });
 }

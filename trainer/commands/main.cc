@@ -31,6 +31,7 @@ int Main(int argc, char** argv) {
   AddExpertCommand(app, *world, &result);
   AddRouterCommand(app, *world, &result);
   AddEvaluateCommand(app, *world, &result);
+  AddCompareCommand(app, &result);
   AddDemoDataCommand(app, &result);
   AddImportCommand(app, &result);
   try {

@@ -7,9 +7,11 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <utility>
 
 #include "engine/stats/load.h"
+#include "engine/stats/over_layers.h"
 #include "trainer/data/batch_sampler.h"
 #include "trainer/run/checkpoint.h"
 
@@ -293,17 +295,23 @@ std::vector<std::pair<std::string, double>> RoutingScalars(const PassResult& res
   const size_t n = experts.size();
   if (result.expert_rows.empty() || result.rows == 0) return scalars;
   const size_t layers = result.expert_rows.size() / n;
-  double violation = 0, collapse = 0, entropy = 0;
-  std::vector<double> share(n);
+  std::vector<std::optional<double>> violation, collapse, entropy;
+  std::vector<std::vector<std::optional<double>>> share(n);
   for (size_t l = 0; l < layers; ++l) {
     const LoadFigures load = ComputeLoad(std::span(result.expert_rows).subspan(l * n, n));
-    violation += load.max_violation.value_or(0) / static_cast<double>(layers);
-    collapse += load.collapse.value_or(0) / static_cast<double>(layers);
-    entropy += result.entropy[l] / static_cast<double>(result.rows) / static_cast<double>(layers);
-    for (size_t e = 0; e < load.share.size(); ++e) share[e] += load.share[e] / static_cast<double>(layers);
+    violation.push_back(load.max_violation);
+    collapse.push_back(load.collapse);
+    entropy.emplace_back(result.entropy[l] / static_cast<double>(result.rows));
+    for (size_t e = 0; e < load.share.size(); ++e) share[e].emplace_back(load.share[e]);
   }
-  scalars = {{"routing/max_vio", violation}, {"routing/collapse", collapse}, {"routing/entropy", entropy}};
-  for (size_t e = 0; e < n; ++e) scalars.emplace_back("routing/share/" + experts[e].name, share[e]);
+  // A figure that no layer has is left out.
+  const auto add = [&](const std::string& name, const std::vector<std::optional<double>>& values) {
+    if (const auto mean = MeanOverLayers(values)) scalars.emplace_back(name, *mean);
+  };
+  add("routing/max_vio", violation);
+  add("routing/collapse", collapse);
+  add("routing/entropy", entropy);
+  for (size_t e = 0; e < n; ++e) add("routing/share/" + experts[e].name, share[e]);
   return scalars;
 }
 
