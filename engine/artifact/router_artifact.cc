@@ -43,6 +43,7 @@ Json ToJson(const RouterManifest& m) {
           {"round_probabilities_bf16", m.round_probabilities_bf16}, {"mixing", m.mixing}, {"causal", m.causal}, {"separable", m.separable},
           {"base_generation", m.base_generation}, {"num_layers", m.num_layers}, {"hidden_size", m.hidden_size}, {"experts", experts},
           {"tensors_sha256", m.tensors_sha256}, {"untrained", m.untrained}, {"golden_probes", m.golden_probes}};
+  if (!m.derive.empty()) json["derive"] = m.derive;
   if (!m.load_shares.empty()) json["load_shares"] = m.load_shares;
   return json;
 }
@@ -84,6 +85,7 @@ StatusOr<RouterManifest> ParseManifest(const std::string& text, const std::strin
   RETURN_IF_ERROR(Field(json, "mixing", file, &m.mixing));
   RETURN_IF_ERROR(Field(json, "causal", file, &m.causal));
   RETURN_IF_ERROR(Field(json, "separable", file, &m.separable));
+  if (json.contains("derive")) RETURN_IF_ERROR(Field(json, "derive", file, &m.derive));
   RETURN_IF_ERROR(Field(json, "base_generation", file, &m.base_generation));
   RETURN_IF_ERROR(Field(json, "num_layers", file, &m.num_layers));
   RETURN_IF_ERROR(Field(json, "hidden_size", file, &m.hidden_size));

@@ -31,6 +31,7 @@ struct RouterManifest {
   std::string mixing = "ffn";
   bool causal = true;
   bool separable = false;
+  std::string derive;            // how a new expert's tensors follow from its own matrices: a rule of engine/routing/gate_directions.h; "": not
   std::string base_generation;   // fingerprint of the base, see BaseFingerprint
   int32_t num_layers = 0;
   int32_t hidden_size = 0;

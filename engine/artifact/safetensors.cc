@@ -125,6 +125,12 @@ StatusOr<std::shared_ptr<const SafetensorsFile>> SafetensorsFile::Parse(std::sha
   return SafetensorsParser::Parse(std::as_bytes(std::span(bytes->data(), bytes->size())), bytes, name);
 }
 
+std::shared_ptr<const SafetensorsFile> SafetensorsFile::Of(const std::vector<TensorView>& tensors) {
+  auto file = std::make_shared<SafetensorsFile>();
+  for (const TensorView& tensor : tensors) file->tensors_.emplace(tensor.name, tensor);
+  return file;
+}
+
 StatusOr<TensorView> SafetensorsFile::Get(const std::string& name) const {
   const auto found = tensors_.find(name);
   if (found == tensors_.end()) return NotFound("%s: tensor \"%s\" is missing", path_, name);

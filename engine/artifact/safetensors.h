@@ -21,6 +21,9 @@ class SafetensorsFile {
   // The same checks over bytes in memory (fuzzing, tests); `name` stands for the path in messages.
   static StatusOr<std::shared_ptr<const SafetensorsFile>> Parse(std::shared_ptr<const std::string> bytes, const std::string& name);
 
+  // Tensors that are in memory already, under the same face: what is about to be written. REQUIRES: unique names.
+  static std::shared_ptr<const SafetensorsFile> Of(const std::vector<TensorView>& tensors);
+
   const std::string& path() const { return path_; }
   const std::map<std::string, TensorView>& tensors() const { return tensors_; }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }

@@ -33,7 +33,9 @@ Coverage CoverageOf(const RouterInfo& router, const std::vector<NamedArtifact>& 
     const bool named = std::any_of(router.experts.begin(), router.experts.end(), [&](const RouterInfo::Binding& b) {
       return b.name == expert.name && b.generation == expert.generation;
     });
-    if (!named) coverage.unbound.push_back(served.back());
+    if (named) continue;
+    const bool derives = router.separable && !expert.directory.empty();
+    (derives ? coverage.derived : coverage.unbound).push_back(served.back());
   }
   coverage.bound_list = Join(bound);
   coverage.served_list = Join(served);
@@ -45,6 +47,7 @@ std::string Explain(const Coverage& coverage, const std::string& router, RouterR
                                      coverage.served_list);
   if (coverage.exact()) return text + ": they agree";
   if (!coverage.missing.empty()) text += "; masked until they are served: " + Join(coverage.missing);
+  if (!coverage.derived.empty()) text += "; routed to by their own matrices: " + Join(coverage.derived);
   if (!coverage.unbound.empty()) text += "; reached by name only, until a router names them: " + Join(coverage.unbound);
   return text;
 }

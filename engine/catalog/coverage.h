@@ -12,9 +12,10 @@ namespace switchyard {
 struct Coverage {
   std::vector<std::string> missing;     // bound, but not served in that generation: masked
   std::vector<std::string> unbound;     // served, but not bound: reached by name only
+  std::vector<std::string> derived;     // served, not bound, and scored from their own matrices: routed to
   std::string bound_list, served_list;  // "law (3f2a1b9c), zero"
 
-  bool exact() const { return missing.empty() && unbound.empty(); }
+  bool exact() const { return missing.empty() && unbound.empty() && derived.empty(); }
 };
 
 Coverage CoverageOf(const RouterInfo& router, const std::vector<NamedArtifact>& experts);

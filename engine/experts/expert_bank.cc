@@ -31,6 +31,20 @@ Status LoadPair(const std::optional<LoraPair>& pair, const Compute& compute, std
   return OkStatus();
 }
 
+// [n, k] f32 of a packed matrix, some columns at a time.
+at::Tensor Unpacked(kernels::ThreadPool& pool, const kernels::PackedMatrix& matrix) {
+  constexpr int64_t kColumns = 256;
+  std::vector<at::Tensor> parts;
+  for (int64_t begin = 0; begin < matrix.k(); begin += kColumns) {
+    const int64_t count = std::min(kColumns, matrix.k() - begin);
+    at::Tensor units = at::zeros({count, matrix.k()}, at::kFloat), part = at::empty({count, matrix.n()}, at::kFloat);
+    for (int64_t i = 0; i < count; ++i) units.mutable_data_ptr<float>()[i * matrix.k() + begin + i] = 1.0f;
+    kernels::Gemm(pool, units.const_data_ptr<float>(), count, matrix.k(), matrix, nullptr, part.mutable_data_ptr<float>(), matrix.n(), /*accumulate=*/false);
+    parts.push_back(std::move(part));
+  }
+  return at::cat(parts).t().contiguous();
+}
+
 }  // namespace
 
 ExpertLora::ExpertLora(const at::Tensor& a, const at::Tensor& b, float scale, const Compute& compute)
@@ -48,6 +62,10 @@ int64_t ExpertLora::bytes() const {
   if (packed_a_ != nullptr) return packed_a_->bytes() + packed_b_->bytes();
   return static_cast<int64_t>(a_.nbytes() + b_.nbytes());
 }
+
+at::Tensor ExpertLora::A(kernels::ThreadPool* pool) const { return packed_a_ == nullptr ? a_ : Unpacked(*pool, *packed_a_); }
+
+at::Tensor ExpertLora::B(kernels::ThreadPool* pool) const { return packed_b_ == nullptr ? b_ : Unpacked(*pool, *packed_b_); }
 
 at::Tensor ExpertLora::Delta(const at::Tensor& x) const { return at::matmul(at::matmul(x.to(at::kFloat), a_.t()), b_.t()) * scale_; }
 

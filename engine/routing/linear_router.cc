@@ -14,9 +14,14 @@ namespace {
 
 class LinearRouter final : public Router {
  public:
-  LinearRouter(const SelectionRule& rule, std::vector<Linear> layers) : layers_(std::move(layers)) { rule_ = rule; }
+  // bias: [L] of [E] or empty.
+  LinearRouter(const SelectionRule& rule, std::vector<Linear> layers, std::vector<std::vector<float>> bias)
+      : layers_(std::move(layers)), selection_bias_(std::move(bias)) {
+    rule_ = rule;
+  }
 
   at::Tensor Logits(int32_t layer, const at::Tensor& x) const override { return layers_[layer].Forward(x.to(at::kFloat)); }
+  std::span<const float> SelectionBias(int32_t layer) const override { return selection_bias_[layer]; }
   int32_t num_experts() const override { return static_cast<int32_t>(layers_.front().out_features()); }
   int32_t num_layers() const override { return static_cast<int32_t>(layers_.size()); }
   int64_t bytes() const override {
@@ -27,6 +32,7 @@ class LinearRouter final : public Router {
 
  private:
   std::vector<Linear> layers_;
+  std::vector<std::vector<float>> selection_bias_;  // [L]
 };
 
 }  // namespace
@@ -35,6 +41,7 @@ StatusOr<std::unique_ptr<Router>> LoadLinearRouter(const RouterArtifact& artifac
   const int64_t experts = static_cast<int64_t>(artifact.manifest.experts.size()), hidden = artifact.manifest.hidden_size;
   RouterTensors tensors(artifact);
   std::vector<Linear> layers;
+  std::vector<std::vector<float>> selection_bias;
   for (int32_t l = 0; l < artifact.manifest.num_layers; ++l) {
     ASSIGN_OR_RETURN(const at::Tensor weight, tensors.Get(l, "weight", {experts, hidden}, at::kFloat));
     std::optional<at::Tensor> bias;
@@ -42,9 +49,13 @@ StatusOr<std::unique_ptr<Router>> LoadLinearRouter(const RouterArtifact& artifac
       ASSIGN_OR_RETURN(bias, tensors.Get(l, "bias", {experts}, at::kFloat));
     }
     layers.emplace_back(compute, weight, bias, at::kFloat);
+    selection_bias.emplace_back();
+    if (!tensors.Has(l, "selection_bias")) continue;
+    ASSIGN_OR_RETURN(const at::Tensor chosen_by, tensors.Get(l, "selection_bias", {experts}, at::kFloat));
+    selection_bias.back().assign(chosen_by.const_data_ptr<float>(), chosen_by.const_data_ptr<float>() + experts);
   }
   RETURN_IF_ERROR(tensors.CheckAllRead());
-  return std::make_unique<LinearRouter>(rule, std::move(layers));
+  return std::make_unique<LinearRouter>(rule, std::move(layers), std::move(selection_bias));
 }
 
 }  // namespace switchyard

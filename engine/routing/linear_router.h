@@ -1,5 +1,6 @@
 // Kind "linear": logits = W x (+ b) in fp32, as Switch Transformers and most softmax gates.
-// Tensors: layers.{l}.router.weight [E, H], optionally layers.{l}.router.bias [E].
+// With selection_bias it is Loss-Free Balancing's (Wang et al., 2408.15664, with a softmax gate): chosen by p + bias, weighted by p.
+// Tensors: layers.{l}.router.weight [E, H], optionally bias [E] and selection_bias [E].
 #pragma once
 
 #include <memory>

@@ -4,10 +4,13 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "engine/artifact/router_artifact.h"
 #include "engine/base/status.h"
+#include "engine/routing/gate_directions.h"
 #include "engine/routing/selection.h"
 #include "engine/tensor/compute.h"
 
@@ -20,10 +23,17 @@ class Router {
   // x [T, hidden] in activation_dtype: the normalised input of the feed-forward block. Returns logits [T, E] f32, contiguous.
   // Row t depends on row t of x alone.
   virtual at::Tensor Logits(int32_t layer, const at::Tensor& x) const = 0;
+  // [E] added to a layer's probabilities when experts are chosen, and nowhere else (SelectRow's `bias`); empty for none.
+  virtual std::span<const float> SelectionBias(int32_t /*layer*/) const { return {}; }
   virtual int32_t num_experts() const = 0;
   virtual int32_t num_layers() const = 0;
   virtual int64_t bytes() const = 0;
   const SelectionRule& rule() const { return rule_; }
+  // Whether it can score experts it was not made with, from their own matrices.
+  virtual bool derives() const { return false; }
+  // A router of the same kind and rule over `experts` alone, each scored as this one scores its own: its logits stand beside this one's. Called
+  // while loading. UNIMPLEMENTED when !derives().
+  virtual StatusOr<std::unique_ptr<Router>> Derive(const std::vector<ExpertGates>& experts) const;
 
  protected:
   SelectionRule rule_;
@@ -32,6 +42,9 @@ class Router {
 // Builds the router an artifact names. UNIMPLEMENTED names the kind; INVALID_ARGUMENT names tensor, expected and found shape.
 // The caller has checked the binding (CheckRouterBinding). `compute` must outlive the router.
 StatusOr<std::unique_ptr<Router>> LoadRouter(const RouterArtifact& artifact, const Compute& compute);
+
+// `router`, and after its experts those in `experts`, which it was not made with. Errors are those of Router::Derive.
+StatusOr<std::unique_ptr<Router>> WithExperts(std::shared_ptr<const Router> router, const std::vector<ExpertGates>& experts);
 
 // Replays the artifact's golden probes (no probes: OK). FAILED_PRECONDITION names the first layer and probe whose experts differ, or
 // whose weights differ by more than 1e-3; probes with a margin under 1e-4 are left out. With a bf16 base, where x is rounded, 2e-2 and

@@ -3,6 +3,7 @@
 #include "engine/routing/arrow_router.h"
 #include "engine/routing/dense2moe_mlp_router.h"
 #include "engine/routing/ermoe_router.h"
+#include "engine/routing/gmm_router.h"
 #include "engine/routing/linear_router.h"
 #include "engine/routing/phatgoose_router.h"
 #include "engine/routing/router.h"
@@ -21,6 +22,7 @@ constexpr Method kMethods[] = {
     {"arrow", LoadArrowRouter},
     {"dense2moe_mlp", LoadDense2MoeMlpRouter},
     {"ermoe", LoadErmoeRouter},
+    {"gmm", LoadGmmRouter},
     {"linear", LoadLinearRouter},
     {"phatgoose", LoadPhatgooseRouter},
 };

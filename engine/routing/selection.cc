@@ -18,12 +18,13 @@ float RoundToBf16(float value) {
 }
 
 Status CheckArguments(std::span<const float> logits, const SelectionRule& rule, const std::vector<bool>& masked, int64_t row,
-                      const LayerRoutes& routes) {
+                      const LayerRoutes& routes, std::span<const float> bias) {
   if (logits.empty() || logits.size() > static_cast<size_t>(std::numeric_limits<int16_t>::max())) {
     return Internal("routing: %d logits, expected 1 to %d", logits.size(), std::numeric_limits<int16_t>::max());
   }
   if (!masked.empty() && masked.size() != logits.size())
     return Internal("routing: mask of %d experts for %d logits", masked.size(), logits.size());
+  if (!bias.empty() && bias.size() != logits.size()) return Internal("routing: bias of %d experts for %d logits", bias.size(), logits.size());
   if (row < 0 || row >= routes.rows || rule.top_k > routes.k) {
     return Internal("routing: row %d with %d slots, expected a row below %d and at most %d slots", row, rule.top_k, routes.rows, routes.k);
   }
@@ -77,11 +78,19 @@ StatusOr<WeightMode> ParseWeightMode(std::string_view name) {
 }
 
 Status SelectRow(std::span<const float> logits, const SelectionRule& rule, const std::vector<bool>& masked, int64_t row,
-                 LayerRoutes* routes) {
-  RETURN_IF_ERROR(CheckArguments(logits, rule, masked, row, *routes));
-  thread_local std::vector<float> p;
+                 LayerRoutes* routes, std::span<const float> bias) {
+  RETURN_IF_ERROR(CheckArguments(logits, rule, masked, row, *routes, bias));
+  thread_local std::vector<float> p, score;
   routes->entropy[row] = Softmax(logits, masked, &p);
   if (rule.round_probabilities_bf16) std::transform(p.begin(), p.end(), p.begin(), RoundToBf16);
+  score.assign(p.begin(), p.end());
+  for (size_t e = 0; e < score.size(); ++e) {
+    if (p[e] == kUnroutable) {
+      score[e] = -kInfinity;
+    } else if (!bias.empty()) {
+      score[e] += bias[e];
+    }
+  }
 
   int16_t* experts = routes->experts.data() + row * routes->k;
   float* weights = routes->weights.data() + row * routes->k;
@@ -90,14 +99,17 @@ Status SelectRow(std::span<const float> logits, const SelectionRule& rule, const
   routes->margin[row] = kInfinity;
   // max_element gives the first of equals, that is the lowest index.
   int32_t selected = 0;
-  auto best = std::max_element(p.begin(), p.end());
-  for (; selected < rule.top_k && *best != kUnroutable; ++selected) {
-    experts[selected] = static_cast<int16_t>(best - p.begin());
-    weights[selected] = *best;
-    *best = kUnroutable;
-    best = std::max_element(p.begin(), p.end());
+  float last = 0;
+  auto best = std::max_element(score.begin(), score.end());
+  for (; selected < rule.top_k && *best != -kInfinity; ++selected) {
+    const auto expert = best - score.begin();
+    experts[selected] = static_cast<int16_t>(expert);
+    weights[selected] = p[expert];
+    last = *best;
+    *best = -kInfinity;
+    best = std::max_element(score.begin(), score.end());
   }
-  if (selected > 0 && *best != kUnroutable) routes->margin[row] = weights[selected - 1] - *best;
+  if (selected > 0 && *best != -kInfinity) routes->margin[row] = last - *best;
   SetWeights(rule.weight_mode, {weights, static_cast<size_t>(selected)});
   return OkStatus();
 }

@@ -10,11 +10,28 @@
 
 namespace switchyard {
 
+namespace {
+
+at::Tensor Stacked(const std::vector<at::Tensor>& directions) {
+  std::vector<at::Tensor> defined;
+  for (const at::Tensor& matrix : directions) {
+    if (matrix.defined()) defined.push_back(matrix);
+  }
+  return at::cat(defined);
+}
+
+}  // namespace
+
+SubspaceNorms::SubspaceNorms(const Compute& compute, const std::vector<at::Tensor>& directions, float zero_score)
+    : stacked_(compute, Stacked(directions), std::nullopt, at::kFloat), zero_score_(zero_score) {
+  for (const at::Tensor& matrix : directions) ranks_.push_back(matrix.defined() ? matrix.size(0) : 0);
+}
+
 StatusOr<SubspaceNorms> SubspaceNorms::Load(const RouterArtifact& artifact, int32_t layer, int64_t max_rank, const Compute& compute,
                                             RouterTensors* tensors) {
   const std::vector<RouterExpertBinding>& experts = artifact.manifest.experts;
-  std::vector<at::Tensor> matrices;
-  std::vector<int64_t> ranks(experts.size(), 0);
+  std::vector<at::Tensor> matrices(experts.size());
+  bool any = false;
   for (size_t e = 0; e < experts.size(); ++e) {
     if (experts[e].is_zero) continue;
     const std::string name = absl::StrFormat("directions.%d", e);
@@ -23,12 +40,12 @@ StatusOr<SubspaceNorms> SubspaceNorms::Load(const RouterArtifact& artifact, int3
       return InvalidArgument("%s: tensor layers.%d.router.%s: expected at most %d rows, found %d", artifact.directory, layer, name,
                              max_rank, directions.size(0));
     }
-    ranks[e] = directions.size(0);
-    matrices.push_back(directions);
+    matrices[e] = directions;
+    any = true;
   }
-  if (matrices.empty()) return InvalidArgument("%s: all experts are zero, a router has nothing to choose", artifact.directory);
+  if (!any) return InvalidArgument("%s: all experts are zero, a router has nothing to choose", artifact.directory);
   ASSIGN_OR_RETURN(const float zero_score, ReadZeroScore(artifact, layer, tensors));
-  return SubspaceNorms(Linear(compute, at::cat(matrices), std::nullopt, at::kFloat), std::move(ranks), zero_score);
+  return SubspaceNorms(compute, matrices, zero_score);
 }
 
 at::Tensor SubspaceNorms::Score(const at::Tensor& x) const {

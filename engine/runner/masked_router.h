@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -30,6 +31,13 @@ class MaskedRouter final : public Router {
     }
     // A row's slots are counted by the snapshot's experts.
     rule_.top_k = std::min<int32_t>(rule_.top_k, static_cast<int32_t>(to_.size()));
+    for (int32_t l = 0; l < router_->num_layers(); ++l) {
+      const std::span<const float> known = router_->SelectionBias(l);
+      std::vector<float>& bias = selection_bias_.emplace_back();
+      if (known.empty()) continue;
+      bias.resize(experts);
+      for (size_t i = 0; i < to_.size(); ++i) bias[to_[i]] = known[from_[i]];
+    }
   }
 
   at::Tensor Logits(int32_t layer, const at::Tensor& x) const override {
@@ -47,6 +55,7 @@ class MaskedRouter final : public Router {
     }
     return all;
   }
+  std::span<const float> SelectionBias(int32_t layer) const override { return selection_bias_[layer]; }
   int32_t num_experts() const override { return experts_; }
   int32_t num_layers() const override { return router_->num_layers(); }
   int64_t bytes() const override { return router_->bytes(); }
@@ -54,6 +63,7 @@ class MaskedRouter final : public Router {
  private:
   const std::shared_ptr<const Router> router_;
   const int32_t experts_;
+  std::vector<std::vector<float>> selection_bias_;  // [L] of [experts], or empty ones
   std::vector<int64_t> from_, to_;  // logit from_[i] goes to to_[i]
 };
 

@@ -66,7 +66,7 @@ RouterInfo InfoOf(const RouterArtifact& artifact) {
   info.base_generation = manifest.base_generation;
   for (const RouterExpertBinding& expert : manifest.experts) info.experts.push_back({expert.name, expert.generation, expert.is_zero});
   info.top_k = manifest.top_k;
-  info.separable = manifest.separable;
+  info.separable = !manifest.derive.empty();
   for (const auto& [name, tensor] : artifact.tensors->tensors()) {
     if (!name.starts_with("probe.")) info.bytes += static_cast<int64_t>(tensor.data.size());
   }
@@ -91,10 +91,11 @@ bool Same(const RouterInfo::Binding& bound, const SnapshotPlan::Entry& entry) {
 // The served experts in snapshot order, and where the router's logits go.
 struct Order {
   std::vector<const SnapshotPlan::Entry*> entries;
-  std::vector<int32_t> place;  // [experts of the router]: index in `entries`, -1: not served
+  std::vector<const SnapshotPlan::Entry*> derived;  // of those, what the router was not made with and scores nevertheless
+  std::vector<int32_t> place;  // [experts of the router, then derived]: index in `entries`, -1: not served
   size_t live = 0;             // experts the router can choose
-  bool whole = true;           // the router's experts are all served, and no others
-  bool exact = true;           // and the plan lists them in the router's order
+  bool whole = true;           // each of `place` is served, and no others are
+  bool exact = true;           // and the plan lists just the router's own experts, in the router's order
 };
 
 Order OrderOf(const SnapshotPlan& plan) {
@@ -110,13 +111,21 @@ Order OrderOf(const SnapshotPlan& plan) {
       placed.insert(&*found);
     }
   }
+  // The zero expert has no matrices to be scored by: what it scores is the artifact's to say.
+  for (const SnapshotPlan::Entry& entry : plan.experts) {
+    if (plan.router == nullptr || !plan.router->info().separable || placed.contains(&entry) || entry.part->info().is_zero) continue;
+    order.place.push_back(static_cast<int32_t>(order.entries.size()));
+    order.entries.push_back(&entry);
+    order.derived.push_back(&entry);
+    placed.insert(&entry);
+  }
   order.live = order.entries.size();
   for (const SnapshotPlan::Entry& entry : plan.experts) {
     if (!placed.contains(&entry)) order.entries.push_back(&entry);
   }
   if (plan.router == nullptr) return order;
   order.whole &= order.entries.size() == order.live;
-  order.exact = order.whole;
+  order.exact = order.whole && order.derived.empty();
   for (size_t i = 0; i < order.entries.size(); ++i) order.exact &= order.entries[i] == &plan.experts[i];
   return order;
 }
@@ -131,15 +140,47 @@ std::string Lists(const SnapshotPlan& plan) {
   return absl::StrFormat("bound to [%s], served are [%s]", bound, served);
 }
 
-// The router's load shares over the experts that are served, in the snapshot's order; shares of the others are left out.
+// The router's load shares over the experts it can choose, in the snapshot's order: nothing for one that it was not made with. Shares of experts that are
+// not served are left out.
 std::vector<float> TrainedLoad(const RouterInfo& router, const std::vector<int32_t>& place) {
   std::vector<float> load;
   for (const std::vector<float>& layer : router.load_shares) {
     for (size_t e = 0; e < place.size(); ++e) {
-      if (place[e] >= 0) load.push_back(layer[e]);
+      if (place[e] >= 0) load.push_back(e < layer.size() ? layer[e] : 0.0f);
     }
   }
   return load;
+}
+
+ExpertGates GatesOf(const Expert& expert, const Compute& compute) {
+  ExpertGates gates;
+  for (const ExpertLayer& layer : expert.layers) {
+    GateMatrices matrices;
+    if (layer.gate) matrices = {layer.gate->A(compute.pool), layer.gate->B(compute.pool), layer.gate->scale()};
+    gates.layers.push_back(std::move(matrices));
+  }
+  return gates;
+}
+
+// The router of a snapshot: that of the plan, grown by what it scores from experts' own matrices, masked by what is not served.
+StatusOr<std::shared_ptr<const Router>> RouterOf(const SnapshotPlan& plan, const Order& order, const Compute& compute) {
+  const RouterInfo& about = plan.router->info();
+  const auto* part = dynamic_cast<const TorchRouterPart*>(plan.router.get());
+  if (part == nullptr) return Internal("router %s was not loaded by this builder", about.name);
+  if (!order.exact && !plan.allow_masking) return FailedPrecondition("router %s is %s", about.name, Lists(plan));
+  if (order.live == 0) return FailedPrecondition("router %s knows none of the experts: it is %s", about.name, Lists(plan));
+  auto router = std::shared_ptr<const Router>(plan.router, &part->router());
+  if (!order.derived.empty()) {
+    std::vector<ExpertGates> gates;
+    for (const SnapshotPlan::Entry* entry : order.derived) {
+      const auto* expert = dynamic_cast<const TorchExpertPart*>(entry->part.get());
+      if (expert == nullptr) return Internal("expert %s was not loaded by this builder", entry->name);
+      gates.push_back(GatesOf(expert->expert(), compute));
+    }
+    ASSIGN_OR_RETURN(router, WithExperts(std::move(router), gates));
+  }
+  if (!order.whole) router = std::make_shared<MaskedRouter>(std::move(router), order.place, static_cast<int32_t>(order.entries.size()));
+  return router;
 }
 
 Status CheckPlan(const SnapshotPlan& plan) {
@@ -221,12 +262,7 @@ StatusOr<std::shared_ptr<const Snapshot>> TorchSnapshotBuilder::Build(const Snap
     std::shared_ptr<const Router> router;
     if (plan.router != nullptr) {
       const RouterInfo& about = plan.router->info();
-      const auto* part = dynamic_cast<const TorchRouterPart*>(plan.router.get());
-      if (part == nullptr) return Internal("router %s was not loaded by this builder", about.name);
-      if (!order.exact && !plan.allow_masking) return FailedPrecondition("router %s is %s", about.name, Lists(plan));
-      if (order.live == 0) return FailedPrecondition("router %s knows none of the experts: it is %s", about.name, Lists(plan));
-      router = std::shared_ptr<const Router>(plan.router, &part->router());
-      if (!order.whole) router = std::make_shared<MaskedRouter>(std::move(router), order.place, static_cast<int32_t>(order.entries.size()));
+      ASSIGN_OR_RETURN(router, RouterOf(plan, order, base_->compute));
       info.router_name = about.name;
       info.router_kind = about.kind;
       info.router_generation = about.generation;

@@ -34,7 +34,7 @@ struct RouterInfo {
   };
   std::vector<Binding> experts;  // bound, ordered
   int32_t top_k = 0;
-  bool separable = false;  // each expert's logit comes from that expert's own tensors alone: nothing is trained again for a new one
+  bool separable = false;  // scores experts it was not made with as well, from their own matrices: they are routed to at once
   int64_t bytes = 0;       // resident, once loaded
   bool untrained = false;
   std::vector<std::vector<float>> load_shares;  // [layers][experts] over the training data, a layer's sum is 1; empty when not known
@@ -62,7 +62,8 @@ struct SnapshotPlan {
   std::shared_ptr<const RouterPart> router;  // null: learned routing is refused
   // How an expert list that is not exactly the router's, order included, is met. false: FAILED_PRECONDITION naming both. true (an expert was added,
   // replaced or removed under a running router): the router's slots whose expert (name and generation) is not served are masked, served
-  // experts the router does not name are masked for learned routing and reachable by name. Indices are never silently re-used.
+  // experts the router does not name are masked for learned routing and reachable by name, or, when it is separable and they are not zero, scored as
+  // its own are. Indices are never silently re-used.
   bool allow_masking = false;
 };
 
@@ -77,7 +78,8 @@ class SnapshotBuilder {
   virtual StatusOr<std::shared_ptr<const ExpertPart>> LoadExpert(const std::string& directory) = 0;
   // Also checks the base it is bound to and replays the golden probes.
   virtual StatusOr<std::shared_ptr<const RouterPart>> LoadRouter(const std::string& directory) = 0;
-  // Cheap: shares the parts. The result's info().experts holds the router's experts first, in its order, then the others in plan order.
+  // Cheap: shares the parts. The result's info().experts holds the router's experts first, in its order, then those a separable router scores from their own
+  // matrices, then the others, both in plan order.
   virtual StatusOr<std::shared_ptr<const Snapshot>> Build(const SnapshotPlan& plan) = 0;
   // Where parts and snapshots go when their last owner lets go.
   virtual RetireQueue& retired() = 0;

@@ -10,6 +10,7 @@ using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 constexpr char kFirst[] = "base-1/law=law1/code=code1/zero=zero/router=r1";
 
@@ -40,6 +41,29 @@ TEST_F(CatalogTest, ANewExpertIsServedAndTheNoteSaysWhoRoutesToIt) {
   EXPECT_EQ(done.load_bytes, 50);
   EXPECT_THAT(done.notes, Contains(HasSubstr("reached by name only, until a router names them: med (med1)")));
   EXPECT_EQ(set().stable->info().experts.size(), 4u);
+}
+
+TEST_F(CatalogTest, ASeparableRouterRoutesToANewExpertAtOnce) {
+  WriteFakeRouter(Root("router-1"), "r1", {{"law", "law1"}, {"code", "code1"}, {"zero", "zero"}}, "separable 1");
+  Start();
+  const Operation added = Do(Of(Load("med", "med-1")));
+  EXPECT_EQ(added.state, OperationState::kSucceeded) << added.error;
+  EXPECT_THAT(added.notes, Contains(AllOf(HasSubstr("routed to by their own matrices: med (med1)"), Not(HasSubstr("by name only")),
+                                          Not(HasSubstr("they agree")))));
+  // The old one is masked; the new one under its name needs no router of its own.
+  const Operation replaced = Do(Of(Load("law", "law-2", true)));
+  EXPECT_EQ(replaced.state, OperationState::kSucceeded) << replaced.error;
+  EXPECT_THAT(replaced.notes, Contains(AllOf(HasSubstr("masked until they are served: law (law1)"),
+                                             HasSubstr("routed to by their own matrices: law (law2), med (med1)"))));
+}
+
+// The zero expert has no matrices to be scored by.
+TEST_F(CatalogTest, ASeparableRouterWithoutZeroDoesNotRouteToIt) {
+  WriteFakeRouter(Root("router-3"), "r3", {{"law", "law1"}, {"code", "code1"}}, "separable 1");
+  Start();
+  const Operation done = Do({{LoadRouter("three", "router-3"), RoleChange{RouterRole::kStable, "three", 0}}, {}, false, false});
+  EXPECT_EQ(done.state, OperationState::kSucceeded) << done.error;
+  EXPECT_THAT(done.notes, Contains(HasSubstr("reached by name only, until a router names them: zero")));
 }
 
 TEST_F(CatalogTest, LoadingTheSameContentAgainChangesNothing) {

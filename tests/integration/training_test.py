@@ -90,44 +90,83 @@ def serve(world, router):
     return process, f"127.0.0.1:{json.loads(line)['grpc_port']}"
 
 
-def case_routes(world):
+def compare_routes(world, name, router):
     """Routes of the trainer's evaluation and of the Route call agree token for token."""
+    routes = f"{world.work}/{name}.jsonl"
+    data = sum((["--data", f] for f in world.files("test", [*DOMAINS, "general"])), [])
+    done = world.run([world.args.trainer, "evaluate", "--base", world.base, *world.experts(), "--router", router, *data, "--max-records", "20", "--routes", routes])
+    assert "routing/max_vio" in done.stdout, done.stdout
+    ours = [json.loads(line) for line in open(routes, encoding="utf-8")]
+    requests = f"{world.work}/{name}.requests.jsonl"
+    with open(requests, "w", encoding="utf-8") as out:
+        for line in ours:
+            out.write(json.dumps({"tokens": {"ids": line["tokens"]}, "level": "ROUTE_LEVEL_TOKEN"}) + "\n")
+    process, address = serve(world, router)
+    try:
+        world.run([world.args.client, "route", "--server", address, "--input", requests, "--output", f"{world.work}/{name}.replies.jsonl"])
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+    compared = ties = 0
+    for line, text in zip(ours, open(f"{world.work}/{name}.replies.jsonl", encoding="utf-8"), strict=True):
+        tokens = json.loads(text)["routes"]["tokens"]
+        assert [t["token"] for t in tokens] == line["tokens"]
+        for row, token in enumerate(tokens):
+            for layer, theirs in enumerate(token["layers"]):
+                margin = line["margin"][layer][row]
+                if margin is not None and min(margin, theirs.get("margin", margin)) < 1e-3:
+                    ties += 1  # within rounding
+                    continue
+                compared += 1
+                # As sets: two chosen ones of equal weight may change places.
+                assert sorted(theirs["experts"]) == sorted(line["layers"][layer][row]), (name, row, layer, theirs, line["layers"][layer][row], margin)
+    assert compared > 1000 and ties < compared / 20, (compared, ties)
+    print(f"{name}: {compared} routes agree, {ties} ties within rounding")
+
+
+def case_routes(world):
+    """Trained routers are served as they were trained."""
     for domain in DOMAINS:
         world.expert(domain, [domain], 8)
     world.router("top1", "--label-loss", "0.1", "--label-steps", "4", steps=8)
     world.router("top2", "--top-k", "2", "--balance", "0.01")
     world.router("linear", "--kind", "linear", "--gate", "raw", "--z-loss", "0.001")
-    for name in ("top1", "top2", "linear"):
-        router, routes = f"{world.work}/{name}/router", f"{world.work}/{name}.jsonl"
-        data = sum((["--data", f] for f in world.files("test", [*DOMAINS, "general"])), [])
-        done = world.run([world.args.trainer, "evaluate", "--base", world.base, *world.experts(), "--router", router, *data, "--max-records", "20", "--routes", routes])
-        assert "routing/max_vio" in done.stdout, done.stdout
-        ours = [json.loads(line) for line in open(routes, encoding="utf-8")]
-        requests = f"{world.work}/{name}.requests.jsonl"
-        with open(requests, "w", encoding="utf-8") as out:
-            for line in ours:
-                out.write(json.dumps({"tokens": {"ids": line["tokens"]}, "level": "ROUTE_LEVEL_TOKEN"}) + "\n")
-        process, address = serve(world, router)
-        try:
-            world.run([world.args.client, "route", "--server", address, "--input", requests, "--output", f"{world.work}/{name}.replies.jsonl"])
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
-        compared = ties = 0
-        for line, text in zip(ours, open(f"{world.work}/{name}.replies.jsonl", encoding="utf-8"), strict=True):
-            tokens = json.loads(text)["routes"]["tokens"]
-            assert [t["token"] for t in tokens] == line["tokens"]
-            for row, token in enumerate(tokens):
-                for layer, theirs in enumerate(token["layers"]):
-                    margin = line["margin"][layer][row]
-                    if margin is not None and min(margin, theirs.get("margin", margin)) < 1e-3:
-                        ties += 1  # within rounding
-                        continue
-                    compared += 1
-                    # As sets: two chosen ones of equal weight may change places.
-                    assert sorted(theirs["experts"]) == sorted(line["layers"][layer][row]), (name, row, layer, theirs, line["layers"][layer][row], margin)
-        assert compared > 1000 and ties < compared / 20, (compared, ties)
-        print(f"{name}: {compared} routes agree, {ties} ties within rounding")
+    world.router("lossfree", "--kind", "linear", "--top-k", "2", "--balance", "loss-free", "--balance-rate", "0.05")
+    for name in ("top1", "top2", "linear", "lossfree"):
+        compare_routes(world, name, f"{world.work}/{name}/router")
+
+
+def case_calibrated(world):
+    """Routers that are made without training are served as they were made, and an expert joins one."""
+    for domain in DOMAINS:
+        world.expert(domain, [domain], 8)
+    data = sum((["--data", f] for f in world.files("train", [*DOMAINS, "general"])), [])
+    calibrate = [world.args.trainer, "calibrate", "--base", world.base]
+    for kind, extra in [("arrow", []), ("aoe", []), ("ermoe", ["--top-k", "2"]), ("gmm", ["--dimensions", "4"]), ("phatgoose", ["--steps", "4"])]:
+        done = world.run([*calibrate, *world.experts(), *data, "--kind", kind, "--out", f"{world.work}/{kind}", "--rows", "300", *extra])
+        assert f"{kind} router" in done.stdout, done.stdout
+        assert not os.path.exists(f"{world.work}/{kind}.run")
+        if kind in ("aoe", "gmm"):
+            compare_routes(world, kind, f"{world.work}/{kind}")
+    world.run([*calibrate, *world.experts(), "--kind", "arrow", "--zero-score", "0.5", "--out", f"{world.work}/bare"])  # needs no data
+
+    # A router made for the first expert, with the second added, is the one made for both: here without zero, so that the positions are the same.
+    first = ["--expert", f"{DOMAINS[0]}={world.work}/{DOMAINS[0]}", "--no-zero"]
+    world.run([*calibrate, *first, "--kind", "arrow", "--out", f"{world.work}/one"])
+    world.run([*calibrate, "--add", f"{DOMAINS[1]}={world.work}/{DOMAINS[1]}", "--to", f"{world.work}/one", "--out", f"{world.work}/grown"])
+    world.run([*calibrate, *world.experts(), "--no-zero", "--kind", "arrow", "--out", f"{world.work}/both"])
+    assert bytes_of(f"{world.work}/grown") == bytes_of(f"{world.work}/both")
+
+    for extra, wanted in [
+        (["--kind", "oracle"], "oracle"),
+        (["--kind", "arrow"], "--zero-score"),
+        (["--kind", "phatgoose"], "--data NAME=PATH"),
+        (["--kind", "gmm", "--data", world.files("train", ["general"])[0]], f"--data {DOMAINS[0]}=PATH"),
+        (["--add", "a=b"], "belong together"),
+    ]:
+        done = world.run([*calibrate, *world.experts(), "--out", f"{world.work}/x", *extra], expect=1)
+        assert wanted in done.stderr, (extra, done.stderr)
+        assert not os.path.exists(f"{world.work}/x"), extra
 
 
 def case_eval(world):
@@ -249,6 +288,8 @@ def case_bad_input(world):
         (["router", *common, "--new-expert", "a", "--top-k", "3"], "top_k"),
         (["router", *common, "--new-expert", "a", "--gate", "renorm"], "no gradient"),
         (["router", *common, "--new-expert", "a", "--kind", "oracle"], "oracle"),
+        (["router", *common, "--new-expert", "a", "--balance", "much"], "or loss-free"),
+        (["router", *common, "--new-expert", "a", "--balance", "loss-free"], "kind linear"),
         (["router", *common, "--new-expert", "a", "--label-loss", "1"], "bears the name"),
         (["evaluate", "--base", f"{world.work}/nowhere", "--data", data], "nowhere"),
     ]:

@@ -34,14 +34,33 @@ inline Draft PhatgooseDraft() {
   return draft;
 }
 
+// Expert e has e + 1 components.
+inline Draft GmmDraft() {
+  Draft draft = WithZero("gmm");
+  for (int l = 0; l < kLayers; ++l) {
+    const std::string prefix = absl::StrFormat("layers.%d.router.", l);
+    draft[prefix + "center"] = at::randn({kHidden});
+    draft[prefix + "projection"] = std::get<0>(at::linalg_qr(at::randn({kHidden, 6}))).t().contiguous();
+    draft[prefix + "zero_score"] = at::full({1}, -11.f);
+    for (int e = 0; e + 1 < kExperts; ++e) {
+      draft[absl::StrFormat("%slog_weight.%d", prefix, e)] = at::log_softmax(at::randn({e + 1}), 0);
+      draft[absl::StrFormat("%smean.%d", prefix, e)] = at::randn({e + 1, 6});
+      draft[absl::StrFormat("%sprecision.%d", prefix, e)] = at::rand({e + 1, 6}) + .1;
+    }
+  }
+  return draft;
+}
+
 inline Draft DraftOf(const std::string& kind) {
+  if (kind == "gmm") return GmmDraft();
   if (kind == "phatgoose") return PhatgooseDraft();
   if (kind == "arrow") return DirectionsDraft(kind, 1);
   if (kind == "aoe" || kind == "ermoe") return DirectionsDraft(kind);
-  Draft draft(kind, 2);
+  Draft draft(kind == "linear_loss_free" ? "linear" : kind, 2);
   for (int l = 0; l < kLayers; ++l) {
     const std::string prefix = absl::StrFormat("layers.%d.router.", l);
-    if (kind == "linear") {
+    if (kind == "linear_loss_free") draft[prefix + "selection_bias"] = at::randn({kExperts}) * .2;
+    if (draft.manifest.kind == "linear") {
       draft[prefix + "weight"] = at::randn({kExperts, kHidden});
       continue;
     }

@@ -111,6 +111,55 @@ TEST_F(MethodFormulaTest, PhatgooseStandardisesGateAndInput) {
   ExpectLogits(draft, 1, x, at::cat({scores, Of(draft, 1, "zero_score").expand({9, 1})}, 1));
 }
 
+TEST_F(MethodFormulaTest, GmmIsTheLogDensityOfItsMixture) {
+  Draft draft = DraftOf("gmm");
+  const at::Tensor x = at::randn({9, kHidden}) * .5;
+  const at::Tensor z = at::matmul(x.to(at::kDouble) - Of(draft, 1, "center"), Of(draft, 1, "projection").t()).unsqueeze(1);  // [9, 1, 6]
+  std::vector<at::Tensor> columns;
+  for (int e = 0; e + 1 < kExperts; ++e) {
+    const at::Tensor precision = Of(draft, 1, absl::StrFormat("precision.%d", e)), mean = Of(draft, 1, absl::StrFormat("mean.%d", e));
+    const at::Tensor normal = ((precision / (2 * M_PI)).sqrt() * (-.5 * precision * (z - mean).square()).exp()).prod(-1);  // [9, K]
+    columns.push_back((Of(draft, 1, absl::StrFormat("log_weight.%d", e)).exp() * normal).sum(1).log());
+  }
+  columns.push_back(Of(draft, 1, "zero_score").expand({9}));
+  ExpectLogits(draft, 1, x, at::stack(columns, 1));
+}
+
+// N(0; 0, 1) = 0.398942 and N(0; 1, 4) = 0.199471 exp(-1/8) = 0.176033: posterior 0.693848.
+TEST_F(MethodFormulaTest, GmmByHand) {
+  Draft draft("gmm", 1);
+  draft.manifest.num_layers = 1;
+  draft.manifest.hidden_size = 1;
+  draft.manifest.experts.resize(2);
+  const std::string prefix = "layers.0.router.";
+  draft[prefix + "center"] = at::full({1}, 3.f);
+  draft[prefix + "projection"] = at::ones({1, 1});
+  for (int e = 0; e < 2; ++e) {
+    draft[absl::StrFormat("%slog_weight.%d", prefix, e)] = at::zeros({1});
+    draft[absl::StrFormat("%smean.%d", prefix, e)] = at::full({1, 1}, static_cast<float>(e));
+    draft[absl::StrFormat("%sprecision.%d", prefix, e)] = at::full({1, 1}, e == 0 ? 1.f : .25f);
+  }
+  ExpectLogits(draft, 0, at::full({1, 1}, 3.f), at::tensor({std::log(.398942), std::log(.176033)}, at::kDouble).view({1, 2}));
+}
+
+// Far from every mixture: a very low density, no infinity, and zero answers.
+TEST_F(MethodFormulaTest, GmmLeavesWhatIsUnlikeAllToZero) {
+  const auto router = LoadRouter(DraftOf("gmm").Publish(), fast_);
+  ASSERT_TRUE(router.ok());
+  const at::Tensor logits = (*router)->Logits(0, at::full({1, kHidden}, 1e4f));
+  EXPECT_TRUE(logits.isfinite().all().item<bool>());
+  EXPECT_EQ(logits.argmax(1).item<int64_t>(), kExperts - 1);
+}
+
+TEST_F(MethodFormulaTest, GmmWithoutVarianceIsRefused) {
+  Draft draft = DraftOf("gmm");
+  draft["layers.1.router.precision.2"][0][3] = 0.f;
+  EXPECT_THAT(std::string(Message(LoadStatus(draft))), HasSubstr("layers.1.router.precision.2: expected values above 0"));
+  Draft uneven = DraftOf("gmm");
+  uneven["layers.0.router.mean.3"] = at::zeros({2, 6});
+  EXPECT_EQ(LoadStatus(uneven).code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST_F(MethodFormulaTest, WhatDoesNotFitIsRefused) {
   Draft wide = DraftOf("aoe");
   wide.manifest.kind = "arrow";  // ranks above 1
@@ -133,9 +182,11 @@ TEST_F(MethodFormulaTest, WhatDoesNotFitIsRefused) {
 }
 
 TEST_F(MethodFormulaTest, OnlyZeroExpertsAreNoChoice) {
-  Draft draft = WithZero("aoe");
-  for (size_t e = 0; e < draft.manifest.experts.size(); ++e) draft.manifest.experts[e].is_zero = true;
-  EXPECT_EQ(LoadStatus(draft).code(), absl::StatusCode::kInvalidArgument);
+  for (const std::string kind : {"aoe", "gmm"}) {
+    Draft draft = WithZero(kind);
+    for (size_t e = 0; e < draft.manifest.experts.size(); ++e) draft.manifest.experts[e].is_zero = true;
+    EXPECT_EQ(LoadStatus(draft).code(), absl::StatusCode::kInvalidArgument) << kind;
+  }
 }
 
 }  // namespace

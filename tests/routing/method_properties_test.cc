@@ -27,7 +27,8 @@ class MethodPropertiesTest : public ::testing::TestWithParam<std::string> {
   static Status Select(const Router& router, const at::Tensor& logits, const std::vector<bool>& masked, LayerRoutes* routes) {
     routes->Resize(logits.size(0), router.rule().top_k);
     for (int64_t row = 0; row < logits.size(0); ++row) {
-      const Status selected = SelectRow({logits.const_data_ptr<float>() + row * kExperts, kExperts}, router.rule(), masked, row, routes);
+      const Status selected = SelectRow({logits.const_data_ptr<float>() + row * kExperts, kExperts}, router.rule(), masked, row, routes,
+                                        router.SelectionBias(0));
       if (!selected.ok()) return selected;
     }
     return OkStatus();
@@ -114,7 +115,7 @@ TEST_P(MethodPropertiesTest, AMaskedExpertIsNeverChosen) {
   EXPECT_EQ(std::count(masked.experts.begin(), masked.experts.end(), favourite), 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(AllKinds, MethodPropertiesTest, ::testing::Values("aoe", "arrow", "dense2moe_mlp", "ermoe", "linear", "phatgoose"),
+INSTANTIATE_TEST_SUITE_P(AllKinds, MethodPropertiesTest, ::testing::Values("aoe", "arrow", "dense2moe_mlp", "ermoe", "gmm", "linear", "linear_loss_free", "phatgoose"),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

@@ -127,6 +127,24 @@ TEST(SelectionTest, LogitsThatAreNotNumbersAreOurError) {
   EXPECT_THAT(std::string(Message(TrySelect({0, kNan, 1}, {1}))), HasSubstr("expert 1"));
 }
 
+// p = .563 .207 .076 .028 .126: with the bias 4 leads, then 1; the weights are those of p alone.
+TEST(SelectionTest, ABiasDecidesWhoIsChosenAndNoWeight) {
+  const std::vector<float> bias = {-.5f, .1f, 0, 0, .3f};
+  LayerRoutes routes;
+  routes.Resize(1, 2);
+  ASSERT_TRUE(SelectRow(kLogits, {2, WeightMode::kRaw}, {}, 0, &routes, bias).ok());
+  EXPECT_THAT(routes.experts, ElementsAre(4, 1));
+  EXPECT_NEAR(routes.weights[0], .125627, 1e-5);
+  EXPECT_NEAR(routes.weights[1], .207124, 1e-5);
+  EXPECT_NEAR(routes.margin[0], .307124 - .076197, 1e-5);
+  EXPECT_NEAR(routes.entropy[0], 1.206489, 1e-5);  // of p
+  // Below every probability: the last resort, but routable; a masked expert is not.
+  const std::vector<float> low = {-9, -9, -9, -9, -9};
+  ASSERT_TRUE(SelectRow(kLogits, {2, WeightMode::kRenorm}, {true, false, true, true, true}, 0, &routes, low).ok());
+  EXPECT_THAT(routes.experts, ElementsAre(1, kUnused));
+  EXPECT_EQ(SelectRow(kLogits, {2}, {}, 0, &routes, std::vector<float>{1, 2}).code(), absl::StatusCode::kInternal);
+}
+
 TEST(SelectionTest, ArgumentsThatDoNotFitAreOurError) {
   LayerRoutes routes;
   routes.Resize(1, 1);

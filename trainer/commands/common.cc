@@ -104,6 +104,7 @@ StatusOr<std::unique_ptr<Workbench>> Workbench::Open(const CommonFlags& flags, c
   at::set_num_threads(threads);
   ASSIGN_OR_RETURN(bench->base_, ReadBaseWeights(flags.base, flags.dtype, flags.max_tokens));
   bench->compute_ = {bench->base_.dtype, bench->pool_.get()};
+  if (flags.data.empty()) return bench;
   ASSIGN_OR_RETURN(bench->tokenizer_, Tokenizer::Load(flags.base));
 
   DataOptions data;

@@ -65,7 +65,7 @@ struct CommonFlags {
 class Workbench {
  public:
   // Reads base and data, opens RUN = <out>.run with log and checkpoints (not when `out` is empty). ALREADY_EXISTS when `out` is there, so that
-  // nothing is trained for nothing.
+  // nothing is trained for nothing. Without --data (commands that can do without) the data sets are empty and no run is opened.
   static StatusOr<std::unique_ptr<Workbench>> Open(const CommonFlags& flags, const std::string& title, Communicator& world);
 
   const TrainCompute& compute() const { return compute_; }
@@ -105,6 +105,7 @@ std::string Summary(const RunReport& report);
 // One function a command: adds itself to `app`; `result` is where the chosen command leaves its status.
 void AddExpertCommand(CLI::App& app, Communicator& world, Status* result);
 void AddRouterCommand(CLI::App& app, Communicator& world, Status* result);
+void AddCalibrateCommand(CLI::App& app, Communicator& world, Status* result);
 void AddEvaluateCommand(CLI::App& app, Communicator& world, Status* result);
 void AddDemoDataCommand(CLI::App& app, Status* result);
 void AddImportCommand(CLI::App& app, Status* result);

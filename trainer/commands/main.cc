@@ -30,6 +30,7 @@ int Main(int argc, char** argv) {
   Status result;
   AddExpertCommand(app, *world, &result);
   AddRouterCommand(app, *world, &result);
+  AddCalibrateCommand(app, *world, &result);
   AddEvaluateCommand(app, *world, &result);
   AddCompareCommand(app, &result);
   AddDemoDataCommand(app, &result);

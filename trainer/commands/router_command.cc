@@ -1,4 +1,5 @@
 // switchyard-trainer router: a router over a frozen base and experts, or trained together with experts or attention.
+#include <charconv>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -17,7 +18,8 @@ struct Flags {
   CommonFlags common;
   ExpertFlags experts;
   RouterOptions router;
-  std::string name = "router", gate = "auto", train = "router", init;
+  std::string name = "router", gate = "auto", train = "router", init, balance = "0";
+  double balance_rate = 1e-3;
   int64_t label_steps = 0;
   bool random = false;
 };
@@ -79,8 +81,44 @@ StatusOr<std::vector<int32_t>> ExpertsOfDomains(const std::vector<std::string>& 
   return wanted;
 }
 
-StatusOr<std::unique_ptr<RouterModule>> OpenRouter(const Flags& flags, const BaseWeights& base, const std::vector<LoraExpert>& experts) {
+// What Loss-Free Balancing aims at: each expert's share of the training tokens, by the domains that bear experts' names; zero takes what comes. When an expert
+// has no domain, equal shares.
+std::vector<double> LoadTarget(const Dataset& data, const std::vector<LoraExpert>& experts) {
+  std::vector<double> tokens(experts.size());
+  double all = 0;
+  for (const Example& example : data.examples) {
+    const auto size = static_cast<double>(example.tokens.size());
+    all += size;
+    for (size_t e = 0; e < experts.size(); ++e) {
+      if (experts[e].name == data.domains[example.domain]) tokens[e] += size;
+    }
+  }
+  bool named = true;
+  for (size_t e = 0; e < experts.size(); ++e) named = named && (experts[e].is_zero || tokens[e] > 0);
+  std::vector<double> target;
+  for (size_t e = 0; e < experts.size(); ++e) {
+    target.push_back(experts[e].is_zero ? -1 : named ? tokens[e] / all : 1.0 / static_cast<double>(experts.size()));
+  }
+  return target;
+}
+
+// --balance: a coefficient, or the other way to balance.
+Status SetBalance(const Flags& flags, const Dataset& data, const std::vector<LoraExpert>& experts, RouterOptions* options) {
+  if (flags.balance == "loss-free") {
+    if (!(flags.balance_rate > 0)) return InvalidArgument("--balance-rate: expected a value above 0, found %g", flags.balance_rate);
+    options->loss_free = flags.balance_rate;
+    options->load_target = LoadTarget(data, experts);
+    return OkStatus();
+  }
+  const char* end = flags.balance.data() + flags.balance.size();
+  const auto parsed = std::from_chars(flags.balance.data(), end, options->balance);
+  if (parsed.ec == std::errc() && parsed.ptr == end && options->balance >= 0) return OkStatus();
+  return InvalidArgument("--balance: expected a coefficient from 0 on, or loss-free, found %s", flags.balance);
+}
+
+StatusOr<std::unique_ptr<RouterModule>> OpenRouter(const Flags& flags, const BaseWeights& base, const std::vector<LoraExpert>& experts, const Dataset& data) {
   RouterOptions options = flags.router;
+  RETURN_IF_ERROR(SetBalance(flags, data, experts, &options));
   options.gate = flags.gate != "auto" ? flags.gate : options.top_k == 1 ? "ste" : "renorm";
   options.compute = base.dtype;
   if (flags.init.empty()) {
@@ -90,7 +128,9 @@ StatusOr<std::unique_ptr<RouterModule>> OpenRouter(const Flags& flags, const Bas
   std::vector<RouterExpertBinding> bindings;
   for (const LoraExpert& expert : experts) bindings.push_back({expert.name, expert.generation, expert.is_zero});
   RETURN_IF_ERROR(CheckRouterBinding(artifact.manifest, base.generation, bindings));
-  return ReadRouter(artifact, options);
+  ASSIGN_OR_RETURN(auto router, ReadRouter(artifact, options));
+  if (router->Parameters().empty()) return InvalidArgument("--init %s: a router of kind %s has nothing to train", flags.init, artifact.manifest.kind);
+  return router;
 }
 
 Status RunRouter(Flags& flags, Communicator& world) {
@@ -100,7 +140,7 @@ Status RunRouter(Flags& flags, Communicator& world) {
   ASSIGN_OR_RETURN(std::vector<LoraExpert> experts,
                    OpenExperts(flags.experts, bench->compute(), bench->base().config, trained.experts, flags.common.seed));
   if (experts.size() < 2) return InvalidArgument("a router chooses among at least two experts, zero included; found %d", experts.size());
-  ASSIGN_OR_RETURN(const auto router, OpenRouter(flags, bench->base(), experts));
+  ASSIGN_OR_RETURN(const auto router, OpenRouter(flags, bench->base(), experts, bench->train()));
   const ModelOptions model_options{trained.attention, flags.common.recompute};
   const auto model = MakeFastModel(bench->compute(), bench->base(), experts, model_options);
   RunTask task;
@@ -121,6 +161,7 @@ Status RunRouter(Flags& flags, Communicator& world) {
     const RouterOptions& r = router->options();
     std::string decisive = absl::StrFormat("router|%s|%s|%s|%d|%s|%g|%g|%g|%g|%g|%d", flags.train, flags.init, r.kind, r.top_k, r.gate, r.balance,
                                            r.z_loss, r.jitter, r.dropout, r.label_loss, flags.label_steps);
+    if (r.loss_free > 0) decisive += absl::StrFormat("|loss-free %g", r.loss_free);
     for (const LoraExpert& expert : experts) decisive += "|" + expert.name + "=" + expert.generation;
     RunOptions options = bench->Options(flags.common, decisive);
     options.label_steps = flags.label_steps;
@@ -150,7 +191,10 @@ void AddRouterCommand(CLI::App& app, Communicator& world, Status* result) {
   command->add_option("--gate", flags->gate, "ste (top-1, straight-through), renorm (divided by their sum), raw (Switch); auto: ste or renorm by --top-k")
       ->capture_default_str()
       ->group("Router");
-  command->add_option("--balance", flags->router.balance, "coefficient of the balance loss")->capture_default_str()->group("Router");
+  command->add_option("--balance", flags->balance, "coefficient of the balance loss; or loss-free (linear): a bias that only decides who is chosen, towards the training mix")
+      ->capture_default_str()
+      ->group("Router");
+  command->add_option("--balance-rate", flags->balance_rate, "loss-free: how far the bias moves a step")->capture_default_str()->group("Router");
   command->add_option("--z-loss", flags->router.z_loss, "coefficient of the z-loss")->capture_default_str()->group("Router");
   command->add_option("--label-loss", flags->router.label_loss, "coefficient of the cross entropy against the expert named as a row's domain, zero for others")
       ->capture_default_str()

@@ -25,12 +25,17 @@ at::Tensor MaskOf(const LayerRoutes& routes, int64_t experts) {
   return mask;
 }
 
+constexpr std::string_view kSelectionBias = ".selection_bias";
+
+bool IsTrained(const std::string& kind) { return kind == "dense2moe_mlp" || kind == "linear"; }
+
 Status CheckOptions(const RouterOptions& options, int32_t experts) {
-  if (options.kind != "dense2moe_mlp" && options.kind != "linear") {
-    return InvalidArgument("router kind: expected dense2moe_mlp or linear, found %s", options.kind);
-  }
   if (options.gate != "ste" && options.gate != "renorm" && options.gate != "raw") {
     return InvalidArgument("router gate: expected ste, renorm or raw, found %s", options.gate);
+  }
+  if (options.loss_free > 0 && options.kind != "linear") return InvalidArgument("loss-free balancing is of router kind linear, found %s", options.kind);
+  if (options.loss_free > 0 && options.load_target.size() != static_cast<size_t>(experts)) {
+    return InvalidArgument("loss-free balancing: a target of %d experts, expected %d", options.load_target.size(), experts);
   }
   if (options.top_k < 1 || options.top_k > experts) return InvalidArgument("router top_k: expected 1 to %d (the experts), found %d", experts, options.top_k);
   if (options.gate == "ste" && options.top_k != 1) {
@@ -47,9 +52,13 @@ std::vector<Parameter> LinearParameters(const std::string& name, int64_t in, int
           MakeParameter(name + ".bias", at::empty({out}, at::kFloat).uniform_(-bound, bound, generator), false)};
 }
 
+Parameter SelectionBiasOf(int32_t layer, const at::Tensor& value) {
+  return MakeParameter(absl::StrFormat("layers.%d.router%s", layer, kSelectionBias), value, /*decay=*/false);
+}
+
 std::unique_ptr<RouterModule> Make(const RouterOptions& options, std::vector<std::vector<Parameter>> layers) {
   for (std::vector<Parameter>& layer : layers) {
-    for (Parameter& parameter : layer) parameter.value.requires_grad_(true);
+    for (Parameter& parameter : layer) parameter.value.requires_grad_(!parameter.name.ends_with(kSelectionBias));
   }
   return options.kind == "linear" ? MakeLinear(options, std::move(layers)) : MakeDense2MoeMlp(options, std::move(layers));
 }
@@ -60,6 +69,7 @@ std::vector<Parameter> RouterModule::Parameters() const {
   std::vector<Parameter> all;
   for (int32_t l = 0; l < num_layers_; ++l) {
     for (Parameter& parameter : LayerParameters(l)) all.push_back(std::move(parameter));
+    for (Parameter& parameter : LayerState(l)) all.push_back(std::move(parameter));
   }
   return all;
 }
@@ -79,7 +89,7 @@ StatusOr<RouterOutput> RouterModule::Forward(int32_t layer, const at::Tensor& x,
   const at::Tensor plain = logits.detach().contiguous();
   const float* next = plain.const_data_ptr<float>();
   for (int64_t row = 0; row < rows; ++row, next += experts) {
-    const Status selected = SelectRow({next, static_cast<size_t>(experts)}, rule, {}, row, &out.routes);
+    const Status selected = SelectRow({next, static_cast<size_t>(experts)}, rule, {}, row, &out.routes, SelectionBias(layer));
     if (!selected.ok()) return Annotate(selected, absl::StrFormat("router of layer %d, row %d", layer, row));
   }
   const at::Tensor mask = MaskOf(out.routes, experts);
@@ -106,6 +116,7 @@ StatusOr<RouterOutput> RouterModule::Forward(int32_t layer, const at::Tensor& x,
 }
 
 StatusOr<std::unique_ptr<RouterModule>> NewRouter(const RouterOptions& options, int32_t layers, int32_t hidden, int32_t experts, uint64_t seed) {
+  if (!IsTrained(options.kind)) return InvalidArgument("router kind: expected dense2moe_mlp or linear, found %s", options.kind);
   RETURN_IF_ERROR(CheckOptions(options, experts));
   at::Generator generator = at::detail::createCPUGenerator(seed);
   std::vector<std::vector<Parameter>> parameters;
@@ -113,6 +124,7 @@ StatusOr<std::unique_ptr<RouterModule>> NewRouter(const RouterOptions& options, 
     const std::string name = absl::StrFormat("layers.%d.router", l);
     if (options.kind == "linear") {
       parameters.push_back({LinearParameters(name, hidden, experts, generator)[0]});
+      if (options.loss_free > 0) parameters.back().push_back(SelectionBiasOf(l, at::zeros({experts}, at::kFloat)));
       continue;
     }
     std::vector<Parameter> both = LinearParameters(name + ".fc1", hidden, hidden / 2, generator);
@@ -126,6 +138,7 @@ StatusOr<std::unique_ptr<RouterModule>> ReadRouter(const RouterArtifact& artifac
   RouterOptions own = options;
   own.kind = artifact.manifest.kind;
   RETURN_IF_ERROR(CheckOptions(own, static_cast<int32_t>(artifact.manifest.experts.size())));
+  if (!IsTrained(own.kind)) return MakeServed(artifact, own);
   std::vector<std::vector<Parameter>> parameters;
   for (int32_t l = 0; l < artifact.manifest.num_layers; ++l) {
     std::vector<Parameter> layer;
@@ -136,6 +149,14 @@ StatusOr<std::unique_ptr<RouterModule>> ReadRouter(const RouterArtifact& artifac
       ASSIGN_OR_RETURN(const TensorView view, artifact.tensors->Get(full));
       ASSIGN_OR_RETURN(const at::Tensor value, TensorFromView(view, at::kFloat));
       layer.push_back(MakeParameter(full, value, value.dim() == 2));
+    }
+    const std::string bias = absl::StrFormat("layers.%d.router%s", l, kSelectionBias);
+    if (own.kind == "linear" && artifact.tensors->tensors().contains(bias)) {
+      ASSIGN_OR_RETURN(const TensorView view, artifact.tensors->Get(bias));
+      ASSIGN_OR_RETURN(const at::Tensor value, TensorFromView(view, at::kFloat));
+      layer.push_back(SelectionBiasOf(l, value));
+    } else if (own.loss_free > 0) {
+      layer.push_back(SelectionBiasOf(l, at::zeros({static_cast<int64_t>(artifact.manifest.experts.size())}, at::kFloat)));
     }
     parameters.push_back(std::move(layer));
   }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 #include <map>
 #include <numeric>
 #include <span>
@@ -14,29 +15,15 @@
 #include "engine/stats/load.h"
 #include "trainer/data/batch_sampler.h"
 #include "trainer/nn/tensor_views.h"
+#include "trainer/run/router_assembly.h"
 
 namespace switchyard::trainer {
 
 namespace {
 
-constexpr int32_t kProbes = 4;
 constexpr size_t kLoadExamples = 256, kLoadBatch = 4;
-constexpr float kClearMargin = 1e-2f;  // a probe's selection must not hang on the rounding of another machine
 
 std::string WeightModeOf(const RouterOptions& options) { return options.gate == "raw" ? "raw" : "renorm"; }
-
-// The rows of clearest margin, spread over the batch.
-std::vector<int64_t> ClearRows(const LayerRoutes& routes) {
-  std::vector<int64_t> rows(static_cast<size_t>(routes.rows));
-  std::iota(rows.begin(), rows.end(), 0);
-  std::stable_sort(rows.begin(), rows.end(), [&](int64_t a, int64_t b) { return routes.margin[a] > routes.margin[b]; });
-  std::vector<int64_t> clear;
-  for (const int64_t row : rows) {
-    if (static_cast<int32_t>(clear.size()) == kProbes || !(routes.margin[row] > kClearMargin)) break;
-    clear.push_back(row);
-  }
-  return clear;
-}
 
 Status AddProbes(TrainableModel& model, const RouterModule& router, const Dataset& data, std::vector<TensorView>* tensors, RouterManifest* manifest) {
   std::vector<int64_t> some(std::min<size_t>(data.examples.size(), 16));
@@ -46,7 +33,7 @@ Status AddProbes(TrainableModel& model, const RouterModule& router, const Datase
   EvaluationDetail detail;
   RETURN_IF_ERROR(model.Evaluate(Pack(data, some), plan, &detail).status());
   // As many a layer as the least clear layer has: a router may be undecided everywhere.
-  size_t count = kProbes;
+  size_t count = std::numeric_limits<size_t>::max();
   for (const LayerRoutes& routes : detail.routes) count = std::min(count, ClearRows(routes).size());
   if (count == 0) return OkStatus();
   for (int32_t l = 0; l < router.num_layers(); ++l) {

@@ -163,6 +163,83 @@ TEST(RouterOptionsTest, RefusesWhatCannotLearn) {
   EXPECT_THAT(std::string(Message(NewRouter(options, 1, 8, 3, 1).status())), ::testing::HasSubstr("psychic"));
 }
 
+RouterOptions LossFree(std::vector<double> target, double rate) {
+  RouterOptions options{.kind = "linear", .compute = at::kFloat};
+  options.loss_free = rate;
+  options.load_target = std::move(target);
+  return options;
+}
+
+at::Tensor SelectionBias(const RouterModule& router) { return router.LayerState(0)[0].value; }
+
+// Counts (6, 1, 1) against an equal share: the bias moves by (-0.001, 0.001, 0.001).
+TEST(LossFreeTest, PublishedVector) {
+  const auto router = NewRouter(LossFree({1.0 / 3, 1.0 / 3, 1.0 / 3}, 1e-3), 1, 4, 3, 1);
+  ASSERT_TRUE(router.ok()) << router.status();
+  EXPECT_EQ(SelectionBias(**router).abs().max().item<float>(), 0);
+  (*router)->AfterStep(std::vector<double>{6, 1, 1});
+  EXPECT_TRUE(at::allclose(SelectionBias(**router), at::tensor({-.001f, .001f, .001f}), 0, 1e-9)) << SelectionBias(**router);
+}
+
+TEST(LossFreeTest, ZeroTakesWhatComes) {
+  const auto router = NewRouter(LossFree({.5, .25, -1}, .01), 1, 4, 3, 1);
+  ASSERT_TRUE(router.ok());
+  (*router)->AfterStep(std::vector<double>{3, 2, 3});  // wanted are 4 and 2
+  EXPECT_TRUE(at::allclose(SelectionBias(**router), at::tensor({.01f, 0.f, 0.f}), 0, 1e-9)) << SelectionBias(**router);
+}
+
+// A router that prefers the first expert everywhere deals the rows out as wanted once the bias has found its place; the weights stay the softmax's.
+TEST(LossFreeTest, LoadReachesItsTargetAndWeightsStayTheProbabilities) {
+  RouterOptions options = LossFree({.5, .3, .2}, .004);
+  options.gate = "raw";
+  const auto router = NewRouter(options, 1, 6, 3, 1);
+  ASSERT_TRUE(router.ok());
+  at::manual_seed(4);
+  const at::Tensor x = at::cat({at::randn({400, 5}) * .5, at::ones({400, 1})}, 1);
+  (*router)->LayerParameters(0)[0].value.detach().select(1, 5).copy_(at::tensor({2.f, 0.f, -1.f}));
+  std::vector<double> rows(3);
+  const auto count = [&] {
+    const auto out = (*router)->Forward(0, x, nullptr);
+    EXPECT_TRUE(out.ok());
+    rows.assign(3, 0);
+    for (size_t i = 0; i < out->routes.experts.size(); ++i) {
+      rows[out->routes.experts[i]] += 1;
+      EXPECT_FLOAT_EQ(out->routes.weights[i], out->probabilities[static_cast<int64_t>(i)][out->routes.experts[i]].item<float>());
+    }
+  };
+  count();
+  EXPECT_GT(rows[0], 320);
+  for (int step = 0; step < 400; ++step) {
+    const auto out = (*router)->Forward(0, x, nullptr);
+    std::vector<double> chosen(3);
+    for (const int16_t expert : out->routes.experts) chosen[expert] += 1;
+    (*router)->AfterStep(chosen);
+  }
+  count();
+  EXPECT_NEAR(rows[0], 200, 30);
+  EXPECT_NEAR(rows[1], 120, 30);
+  EXPECT_NEAR(rows[2], 80, 30);
+}
+
+// The bias is kept with the parameters, and has no gradient.
+TEST(LossFreeTest, TheBiasIsStateAndNoParameterOfALayer) {
+  const auto router = NewRouter(LossFree({.5, .3, -1}, .004), 2, 6, 3, 1);
+  ASSERT_TRUE(router.ok());
+  EXPECT_EQ((*router)->LayerParameters(1).size(), 1u);
+  ASSERT_EQ((*router)->Parameters().size(), 4u);
+  EXPECT_EQ((*router)->Parameters()[3].name, "layers.1.router.selection_bias");
+  EXPECT_FALSE((*router)->Parameters()[3].value.requires_grad());
+  EXPECT_FALSE((*router)->Parameters()[3].decay);
+  EXPECT_EQ((*router)->Tensors(1).size(), 2u);
+}
+
+TEST(LossFreeTest, IsOfTheLinearKindAndKnowsItsExperts) {
+  RouterOptions options = LossFree({.5, .5, -1}, .004);
+  options.kind = "dense2moe_mlp";
+  EXPECT_THAT(std::string(Message(NewRouter(options, 1, 8, 3, 1).status())), ::testing::HasSubstr("of router kind linear"));
+  EXPECT_THAT(std::string(Message(NewRouter(LossFree({1}, .1), 1, 8, 3, 1).status())), ::testing::HasSubstr("a target of 1 experts, expected 3"));
+}
+
 // Rounding to bf16 is noise of 2^-8 a product: the direction of a step stays.
 TEST(FastModelTest, Bf16GradientsPointTheSameWay) {
   World exact("llama", at::kFloat, true), rounded("llama", at::kBFloat16, true);

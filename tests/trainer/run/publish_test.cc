@@ -50,11 +50,20 @@ class PublishTest : public ::testing::Test {
 };
 
 TEST_F(PublishTest, TheServersLoaderGivesTheSameRoutesAndLogProbabilities) {
-  for (const auto& [kind, k, gate] : {std::tuple{"dense2moe_mlp", 1, "ste"}, std::tuple{"dense2moe_mlp", 2, "renorm"}, std::tuple{"linear", 1, "raw"}}) {
-    const RouterOptions options{.kind = kind, .top_k = k, .gate = gate, .compute = at::kFloat};
+  for (const auto& [kind, k, gate] : {std::tuple{"dense2moe_mlp", 1, "ste"}, std::tuple{"dense2moe_mlp", 2, "renorm"}, std::tuple{"linear", 1, "raw"}, std::tuple{"linear", 2, "renorm"}}) {
+    RouterOptions options{.kind = kind, .top_k = k, .gate = gate, .compute = at::kFloat};
+    const bool loss_free = options.kind == "linear" && k == 2;
+    if (loss_free) {
+      options.loss_free = .2;
+      options.load_target = {.5, .3, -1};
+    }
     const auto router = NewRouter(options, base_.config.num_layers, base_.config.hidden_size, 3, 8);
     ASSERT_TRUE(router.ok()) << router.status();
     for (Parameter& p : (*router)->Parameters()) p.value.detach().mul_(4);
+    // Moves the bias of both experts, up and down.
+    std::vector<double> rows;
+    for (int32_t l = 0; l < base_.config.num_layers; ++l) rows.insert(rows.end(), {1, 9, 2});
+    if (loss_free) (*router)->AfterStep(rows);
     const std::string path = directory_ / absl::StrFormat("router-%s-%d-%s", kind, k, gate);
     const Dataset data = TinyData(8, base_.config.vocab_size, 3);
     ASSERT_TRUE(PublishRouter(*model_, base_, experts_, **router, data, data, {"r", false, path}).ok());
