@@ -70,8 +70,7 @@ CallOutcome RunScoreTask(Engine& engine, ScoreTask task) {
 PreparedScore Prepared(const Ends& ends, const v1::ScoreRequest& request) {
   CallContext context;
   context.model = ends.model;
-  const CancelLink link;
-  return Take(PrepareScore(context, request, SteadyTime::max(), link));
+  return Take(PrepareScore(context, request, CallTerms{}));
 }
 
 Call ScoreOverGrpc(const Ends& ends, std::shared_ptr<const std::vector<v1::ScoreRequest>> requests) {
