@@ -10,10 +10,11 @@
 namespace switchyard::bench {
 
 double Seconds(const std::function<void()>& work);
-double Quantile(std::vector<double> values, double q);   // linear interpolation; values not empty
+double Quantile(std::vector<double> values, double q);  // linear interpolation; values not empty
 inline double Median(const std::vector<double>& values) { return Quantile(values, 0.5); }
 
-// Runs every case once a round, in turn, for `rounds` rounds after one that is not counted: A B C A B C ... Element [case][round] is in seconds.
+// Runs every case once a round, in turn, for `rounds` rounds after one that is not counted: A B C A B C ... Element [case][round] is in
+// seconds.
 std::vector<std::vector<double>> Interleaved(const std::vector<std::function<void()>>& cases, int rounds);
 
 // numerator[i] / denominator[i] of the same round: its median and 10-90 % band.

@@ -1,5 +1,5 @@
-// The routing tax on a whole model: steps through learned routing against the same weights run dense (base only), at decode of 1, 8 and 32 rows and
-// a 512-token prefill; beside it the two ways others mix LoRA experts. One process, interleaved rounds, paired ratios.
+// The routing tax on a whole model: steps through learned routing against the same weights run dense (base only), at decode of 1, 8 and 32
+// rows and a 512-token prefill; beside it the two ways others mix LoRA experts. One process, interleaved rounds, paired ratios.
 
 #include <CLI/CLI.hpp>
 
@@ -30,7 +30,7 @@ class PreparedStep {
     step_.snapshot = snapshot;
     int32_t next_slot = 0;
     slots_.resize(segments);
-    Step fill;   // writes the history's keys and values
+    Step fill;  // writes the history's keys and values
     fill.snapshot = snapshot;
     for (int s = 0; s < segments; ++s) {
       slots_[s].resize(history + rows_each);
@@ -122,8 +122,7 @@ std::vector<Loaded> LoadAll(const Options& options, const FixtureOptions& fixtur
     if (!options.baselines && !all.empty()) break;
     RunnerOptions runner;
     runner.base_directory = options.base;
-    for (const auto& expert : fixture.experts)
-      runner.experts.push_back({expert.name, fixture.out_directory + "/experts/" + expert.name});
+    for (const auto& expert : fixture.experts) runner.experts.push_back({expert.name, fixture.out_directory + "/experts/" + expert.name});
     runner.router_directory = fixture.out_directory + "/router";
     runner.mixture = algorithm;
     auto loaded = LoadRunner(runner);

@@ -1,5 +1,5 @@
-// What computing the context once is worth: questions a second of Score with a shared context against recomputing it for every choice, on the same
-// engine and the same weights, interleaved. Both give the same log-probabilities; the largest difference is printed.
+// What computing the context once is worth: questions a second of Score with a shared context against recomputing it for every choice, on
+// the same engine and the same weights, interleaved. Both give the same log-probabilities; the largest difference is printed.
 
 #include <CLI/CLI.hpp>
 
@@ -19,8 +19,8 @@ namespace {
 
 struct Workload {
   std::string name;
-  int header = 0;         // tokens shared by all questions
-  int context = 200;      // tokens of one question
+  int header = 0;     // tokens shared by all questions
+  int context = 200;  // tokens of one question
   int choices = 4;
   int continuation = 10;  // tokens of one choice
 };
@@ -120,38 +120,45 @@ int Main(int argc, char** argv) {
   RoutingPolicy policy;
   if (runner_options.router_directory.empty()) policy.mode = RoutingPolicy::Mode::kBaseOnly;
 
-  const std::vector<Workload> workloads = {{"200 + 4x10", 0, 200, 4, 10}, {"200 + 4x1", 0, 200, 4, 1}, {"1000 few-shot + 200 + 4x10", 1000, 200, 4, 10}};
+  const std::vector<Workload> workloads = {
+      {"200 + 4x10", 0, 200, 4, 10}, {"200 + 4x1", 0, 200, 4, 1}, {"1000 few-shot + 200 + 4x10", 1000, 200, 4, 10}};
   nlohmann::json document = {{"machine", MachineDescription()}, {"isa", loaded->report.isa}, {"dtype", loaded->report.base_dtype},
-                             {"questions", questions}, {"rounds", rounds}, {"rows", nlohmann::json::array()}};
-  std::printf("%-28s %14s %14s %22s %12s %14s\n", "workload", "shared q/s", "recomputed q/s", "ratio (10-90 %)", "token ratio", "max |diff|");
+                             {"questions", questions},          {"rounds", rounds},          {"rows", nlohmann::json::array()}};
+  std::printf("%-28s %14s %14s %22s %12s %14s\n", "workload", "shared q/s", "recomputed q/s", "ratio (10-90 %)", "token ratio",
+              "max |diff|");
   uint64_t seed = 1;
   for (const Workload& w : workloads) {
     std::vector<double> shared_sums, recomputed_sums;
     // Fresh questions a round, so that only the sharing inside the round counts (the few-shot header repeats, as it does in an evaluation).
     std::vector<ScoreTask> tasks;
     double max_difference = 0;
-    auto seconds = Interleaved(
-        {[&] {
-           tasks = MakeTasks(w, questions, vocab, seed++);
-           for (ScoreTask& task : tasks) task.policy = policy;
-           shared_sums = RunAll(**engine, tasks, true);
-         },
-         [&] {
-           recomputed_sums = RunAll(**engine, tasks, false);
-           for (size_t i = 0; i < shared_sums.size(); ++i) max_difference = std::max(max_difference, std::abs(shared_sums[i] - recomputed_sums[i]));
-         }},
-        rounds);
+    auto seconds = Interleaved({[&] {
+                                  tasks = MakeTasks(w, questions, vocab, seed++);
+                                  for (ScoreTask& task : tasks) task.policy = policy;
+                                  shared_sums = RunAll(**engine, tasks, true);
+                                },
+                                [&] {
+                                  recomputed_sums = RunAll(**engine, tasks, false);
+                                  for (size_t i = 0; i < shared_sums.size(); ++i)
+                                    max_difference = std::max(max_difference, std::abs(shared_sums[i] - recomputed_sums[i]));
+                                }},
+                               rounds);
     const PairedRatio ratio = Paired(seconds[1], seconds[0]);
     const double total = w.header + w.context;
     const double tokens_recomputed = w.choices * (total + w.continuation);
     const double tokens_shared = w.header / static_cast<double>(questions) + w.context + w.choices * w.continuation;
     const double shared_rate = questions / Median(seconds[0]), recomputed_rate = questions / Median(seconds[1]);
-    std::printf("%-28s %14.2f %14.2f %9.2f (%.2f-%.2f) %12.2f %14.3g\n", w.name.c_str(), shared_rate, recomputed_rate, ratio.median, ratio.low,
-                ratio.high, tokens_recomputed / tokens_shared, max_difference);
+    std::printf("%-28s %14.2f %14.2f %9.2f (%.2f-%.2f) %12.2f %14.3g\n", w.name.c_str(), shared_rate, recomputed_rate, ratio.median,
+                ratio.low, ratio.high, tokens_recomputed / tokens_shared, max_difference);
     std::fflush(stdout);
-    document["rows"].push_back({{"workload", w.name}, {"shared_questions_per_second", shared_rate}, {"recomputed_questions_per_second", recomputed_rate},
-                                {"ratio_median", ratio.median}, {"ratio_p10", ratio.low}, {"ratio_p90", ratio.high},
-                                {"token_ratio", tokens_recomputed / tokens_shared}, {"max_abs_difference", max_difference}});
+    document["rows"].push_back({{"workload", w.name},
+                                {"shared_questions_per_second", shared_rate},
+                                {"recomputed_questions_per_second", recomputed_rate},
+                                {"ratio_median", ratio.median},
+                                {"ratio_p10", ratio.low},
+                                {"ratio_p90", ratio.high},
+                                {"token_ratio", tokens_recomputed / tokens_shared},
+                                {"max_abs_difference", max_difference}});
   }
   WriteJson(json, document);
   (*engine)->Stop();

@@ -1,5 +1,5 @@
-// Training speed on one model: router and expert steps against the engine's own forward pass over the same tokens, and against the same step
-// on LibTorch's autograd with every expert on every row. One process, interleaved rounds; peak memory of each.
+// Training speed on one model: router and expert steps against the engine's own forward pass over the same tokens, and against the same
+// step on LibTorch's autograd with every expert on every row. One process, interleaved rounds; peak memory of each.
 
 #include <ATen/Parallel.h>
 #include <malloc.h>
@@ -126,7 +126,8 @@ int Main(int argc, char** argv) {
   }
   RunnerOptions runner_options;
   runner_options.base_directory = base_directory;
-  for (const auto& expert : fixture.experts) runner_options.experts.push_back({expert.name, fixture.out_directory + "/experts/" + expert.name});
+  for (const auto& expert : fixture.experts)
+    runner_options.experts.push_back({expert.name, fixture.out_directory + "/experts/" + expert.name});
   runner_options.experts.push_back({"zero", ""});
   runner_options.router_directory = fixture.out_directory + "/router";
   const LoadedRunner loaded = Must(LoadRunner(runner_options));
@@ -143,11 +144,12 @@ int Main(int argc, char** argv) {
   }
   trained.push_back(trainer::NewLoraExpert(compute, "new", base.config, {.rank = rank}, 1));
   const auto router = [&](int k) {
-    return Must(trainer::NewRouter({.top_k = k, .gate = k == 1 ? "ste" : "renorm", .dropout = 0.1, .compute = base.dtype}, base.config.num_layers,
-                                   base.config.hidden_size, static_cast<int32_t>(frozen.size()), 1));
+    return Must(trainer::NewRouter({.top_k = k, .gate = k == 1 ? "ste" : "renorm", .dropout = 0.1, .compute = base.dtype},
+                                   base.config.num_layers, base.config.hidden_size, static_cast<int32_t>(frozen.size()), 1));
   };
   const auto top1 = router(1), top2 = router(2);
-  const auto routed = trainer::MakeFastModel(compute, base, frozen, {}), recomputed = trainer::MakeFastModel(compute, base, frozen, {.recompute = true});
+  const auto routed = trainer::MakeFastModel(compute, base, frozen, {}),
+             recomputed = trainer::MakeFastModel(compute, base, frozen, {.recompute = true});
   const auto expert = trainer::MakeFastModel(compute, base, trained, {});
   const auto slow = trainer::MakeReferenceModel(compute, base, frozen, {});
 
@@ -173,7 +175,8 @@ int Main(int argc, char** argv) {
                              {"router top-2, recompute", train(*recomputed, top2.get())},
                              {"expert", train(*expert, nullptr)}};
   if (reference) cases.push_back({"autograd, all experts", train(*slow, top1.get())});
-  std::erase_if(cases, [&](const Case& c) { return !only.empty() && c.name.rfind("engine forward, base", 0) != 0 && c.name.rfind(only, 0) != 0; });
+  std::erase_if(cases,
+                [&](const Case& c) { return !only.empty() && c.name.rfind("engine forward, base", 0) != 0 && c.name.rfind(only, 0) != 0; });
   reference = reference && only.empty();
   std::vector<std::function<void()>> runs;
   std::vector<int64_t> peaks;
@@ -186,23 +189,31 @@ int Main(int argc, char** argv) {
     peaks.push_back(PeakMemory::Bytes() - before);
   }
   const auto seconds = Interleaved(runs, rounds);
-  nlohmann::json document = {{"machine", MachineDescription()}, {"base", std::filesystem::path(base_directory).filename()}, {"tokens", rows},
-                             {"experts", experts_count}, {"rank", rank}, {"rounds", rounds}, {"rows", nlohmann::json::array()}};
+  nlohmann::json document = {{"machine", MachineDescription()},
+                             {"base", std::filesystem::path(base_directory).filename()},
+                             {"tokens", rows},
+                             {"experts", experts_count},
+                             {"rank", rank},
+                             {"rounds", rounds},
+                             {"rows", nlohmann::json::array()}};
   std::printf("%lld tokens in %d sequences, %zu answer tokens, %d experts of rank %d and zero\n\n", static_cast<long long>(rows), sequences,
               batch.rows.size(), experts_count, rank);
   std::printf("%-26s %9s %9s %24s %12s\n", "step", "ms", "tokens/s", "speed / engine forward", "memory MB");
   for (size_t i = 0; i < cases.size(); ++i) {
     const PairedRatio ratio = Paired(seconds[0], seconds[i]);
     const double median = Median(seconds[i]);
-    std::printf("%-26s %9.1f %9.0f %8.3f (%.3f-%.3f) %12.0f\n", cases[i].name.c_str(), median * 1e3, static_cast<double>(rows) / median, ratio.median,
-                ratio.low, ratio.high, static_cast<double>(peaks[i]) / 1e6);
-    document["rows"].push_back({{"step", cases[i].name}, {"ms", median * 1e3}, {"tokens_per_second", static_cast<double>(rows) / median},
-                                {"of_engine_forward", {{"median", ratio.median}, {"p10", ratio.low}, {"p90", ratio.high}}}, {"peak_bytes", peaks[i]}});
+    std::printf("%-26s %9.1f %9.0f %8.3f (%.3f-%.3f) %12.0f\n", cases[i].name.c_str(), median * 1e3, static_cast<double>(rows) / median,
+                ratio.median, ratio.low, ratio.high, static_cast<double>(peaks[i]) / 1e6);
+    document["rows"].push_back({{"step", cases[i].name},
+                                {"ms", median * 1e3},
+                                {"tokens_per_second", static_cast<double>(rows) / median},
+                                {"of_engine_forward", {{"median", ratio.median}, {"p10", ratio.low}, {"p90", ratio.high}}},
+                                {"peak_bytes", peaks[i]}});
   }
   if (reference) {
     const PairedRatio ratio = Paired(seconds.back(), seconds[2]);
-    std::printf("\nrouter top-1 against autograd over all experts: %.2f times as fast (%.2f-%.2f), %.1f times less memory\n", ratio.median, ratio.low,
-                ratio.high, static_cast<double>(peaks.back()) / static_cast<double>(std::max<int64_t>(peaks[2], 1)));
+    std::printf("\nrouter top-1 against autograd over all experts: %.2f times as fast (%.2f-%.2f), %.1f times less memory\n", ratio.median,
+                ratio.low, ratio.high, static_cast<double>(peaks.back()) / static_cast<double>(std::max<int64_t>(peaks[2], 1)));
     document["against_autograd"] = {{"median", ratio.median}, {"p10", ratio.low}, {"p90", ratio.high}};
   }
   WriteJson(json, document);

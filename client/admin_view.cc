@@ -63,10 +63,11 @@ std::string DivergenceText(const v1::CatalogState::Divergence& d) {
   const auto share = [](uint64_t hits, uint64_t trials) {
     return trials == 0 ? std::string("-") : absl::StrFormat("%.1f %%", 100.0 * static_cast<double>(hits) / static_cast<double>(trials));
   };
-  return absl::StrFormat("against stable, %d requests: another best expert %s, another set %s, JS %s, other answers %s of %d; %d skipped, %d failed",
-                         d.compared(), share(d.best_changed(), d.decisions()), share(d.set_changed(), d.decisions()),
-                         d.has_js_nats() ? absl::StrFormat("%.4f nats", d.js_nats()) : std::string("-"), share(d.answer_flips(), d.answers()),
-                         d.answers(), d.skipped(), d.failed());
+  return absl::StrFormat(
+      "against stable, %d requests: another best expert %s, another set %s, JS %s, other answers %s of %d; %d skipped, %d failed",
+      d.compared(), share(d.best_changed(), d.decisions()), share(d.set_changed(), d.decisions()),
+      d.has_js_nats() ? absl::StrFormat("%.4f nats", d.js_nats()) : std::string("-"), share(d.answer_flips(), d.answers()), d.answers(),
+      d.skipped(), d.failed());
 }
 
 std::string StateView(const v1::CatalogState& state, const Style& style) {

@@ -24,11 +24,12 @@ struct ConnectionOptions {
   std::string tenant;  // sent as `switchyard-tenant`; "": none
 };
 
-// A channel to options.server. Connects lazily; proxies from the environment are not used. `balancing` is gRPC's policy for a name of several
-// addresses.
+// A channel to options.server. Connects lazily; proxies from the environment are not used. `balancing` is gRPC's policy for a name of
+// several addresses.
 std::shared_ptr<grpc::Channel> OpenChannel(const ConnectionOptions& options, const std::string& balancing);
 
-// Thread-safe: any number of calls at once over one channel, spread over all addresses that the server's name has. Each call blocks until its end. Proxies from the environment are not used.
+// Thread-safe: any number of calls at once over one channel, spread over all addresses that the server's name has. Each call blocks until
+// its end. Proxies from the environment are not used.
 class Connection {
  public:
   using PieceFn = std::function<void(const v1::GenerateResponse&)>;

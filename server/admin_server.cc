@@ -18,7 +18,7 @@ AdminServer::AdminServer(std::unique_ptr<Authorizer> authorizer, Catalog& catalo
     : authorizer_(std::move(authorizer)), service_(*authorizer_, catalog, engine, divergence) {}
 
 StatusOr<std::unique_ptr<AdminServer>> AdminServer::Start(const AdminServerOptions& options, Catalog& catalog, const Engine& engine,
-                                                            const DivergenceWatch* divergence) {
+                                                          const DivergenceWatch* divergence) {
   RETURN_IF_ERROR(CheckAdminAddress("admin", options.address, options.tls));
   ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ServerCredentials> credentials, MakeServerCredentials(options.tls));
   ASSIGN_OR_RETURN(std::unique_ptr<Authorizer> authorizer, Authorizer::Open(options.tokens));
@@ -35,8 +35,8 @@ StatusOr<std::unique_ptr<AdminServer>> AdminServer::Start(const AdminServerOptio
     return Unavailable("admin: cannot listen on %s (is another server there?)", options.address);
   }
   if (server->authorizer_->enabled()) {
-    server->reload_ =
-        std::make_unique<Periodic>(std::chrono::seconds(options.tls.reload_seconds), [tokens = server->authorizer_.get()] { tokens->Reload(); });
+    server->reload_ = std::make_unique<Periodic>(std::chrono::seconds(options.tls.reload_seconds),
+                                                 [tokens = server->authorizer_.get()] { tokens->Reload(); });
   }
   return server;
 }

@@ -17,19 +17,19 @@ class Server;
 namespace switchyard {
 
 struct AdminServerOptions {
-  std::string address{};     // HOST:PORT, port 0 picks one
-  TlsOptions tls{};          // as the inference port's
-  std::string tokens{};      // file of bearer tokens: callers need the role `admin`; "": everybody who reaches the port may do everything
+  std::string address{};  // HOST:PORT, port 0 picks one
+  TlsOptions tls{};       // as the inference port's
+  std::string tokens{};   // file of bearer tokens: callers need the role `admin`; "": everybody who reaches the port may do everything
   bool reflection = true;
 };
 
 // Thread-compatible.
 class AdminServer {
  public:
-  // `catalog`, `engine` and `divergence` (null: rivals are not measured) must outlive it. INVALID_ARGUMENT for plain text on an address that other machines can reach; UNAVAILABLE when
-  // it cannot be bound; and the errors of MakeServerCredentials and Authorizer::Open.
+  // `catalog`, `engine` and `divergence` (null: rivals are not measured) must outlive it. INVALID_ARGUMENT for plain text on an address
+  // that other machines can reach; UNAVAILABLE when it cannot be bound; and the errors of MakeServerCredentials and Authorizer::Open.
   static StatusOr<std::unique_ptr<AdminServer>> Start(const AdminServerOptions& options, Catalog& catalog, const Engine& engine,
-                                                       const DivergenceWatch* divergence);
+                                                      const DivergenceWatch* divergence);
   ~AdminServer();  // ends the calls that wait, their operations go on
   int port() const { return port_; }
 

@@ -35,7 +35,8 @@ void LogOperation(const Operation& operation) {
 grpc::Status AdminService::Admit(const grpc::ServerContext& context) const {
   const auto [first, last] = context.client_metadata().equal_range("authorization");
   const bool one = first != last && std::next(first) == last;
-  const auto identity = authorizer_.Check(one ? std::string_view(first->second.data(), first->second.size()) : std::string_view(), Role::kAdmin);
+  const auto identity =
+      authorizer_.Check(one ? std::string_view(first->second.data(), first->second.size()) : std::string_view(), Role::kAdmin);
   return identity.ok() ? grpc::Status::OK : ToGrpc(identity.status());
 }
 

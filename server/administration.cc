@@ -44,8 +44,8 @@ void TakeRoleAway(Catalog& catalog, RouterRole role, uint64_t revision, const st
 
 }  // namespace
 
-StatusOr<std::unique_ptr<Administration>> Administration::Start(const ServerOptions& options, SnapshotBuilder* builder,
-                                                                Engine* engine, Catalog::PublishFn publish) {
+StatusOr<std::unique_ptr<Administration>> Administration::Start(const ServerOptions& options, SnapshotBuilder* builder, Engine* engine,
+                                                                Catalog::PublishFn publish) {
   CatalogContent initial;
   // Not even looked at when the state file is there: its artifacts may be gone by now.
   const bool has_state = !options.catalog.state_file.empty() && std::filesystem::exists(options.catalog.state_file);
@@ -57,7 +57,8 @@ StatusOr<std::unique_ptr<Administration>> Administration::Start(const ServerOpti
   std::unique_ptr<Administration> administration(new Administration());
   ASSIGN_OR_RETURN(administration->catalog_, Catalog::Create(catalog, builder, initial, std::move(publish)));
   administration->divergence_ = std::make_unique<DivergenceWatch>(
-      options.divergence, engine, [catalog = administration->catalog_.get()](RouterRole role, uint64_t revision, const std::string& reason) {
+      options.divergence, engine,
+      [catalog = administration->catalog_.get()](RouterRole role, uint64_t revision, const std::string& reason) {
         TakeRoleAway(*catalog, role, revision, reason);
       });
   const CatalogView view = administration->catalog_->Describe();

@@ -23,7 +23,7 @@ struct CallContext {
   const ServedModel* model = nullptr;
   RequestLimits limits;
   WorkerPool* workers = nullptr;
-  CallGate* gate = nullptr;  // every method begins there
+  CallGate* gate = nullptr;               // every method begins there
   DivergenceWatch* divergence = nullptr;  // null where no router can have a rival
 };
 

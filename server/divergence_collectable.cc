@@ -10,7 +10,9 @@ using prometheus::MetricType;
 
 std::vector<MetricFamily> DivergenceCollectable::Collect() const {
   MetricFamilies families;
-  const auto counter = [&](const char* name, const char* help) -> MetricFamily& { return families.Family(name, help, MetricType::Counter); };
+  const auto counter = [&](const char* name, const char* help) -> MetricFamily& {
+    return families.Family(name, help, MetricType::Counter);
+  };
   MetricFamily& requests = counter("switchyard_divergence_requests_total",
                                    "Requests sampled to compare a candidate router with the stable one, by what became of it.");
   MetricFamily& decisions = counter("switchyard_divergence_decisions_total", "Rows of compared requests, by layer.");

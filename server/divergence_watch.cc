@@ -66,13 +66,15 @@ std::string CrossedBound(const DivergenceFigures& figures, const DivergenceOptio
     return absl::StrFormat("%d requests ended with INTERNAL, the bound is %d", figures.failed, options.max_failures);
   }
   if (figures.compared < static_cast<uint64_t>(options.min_requests)) return "";
-  if (std::string crossed = CrossedShare("other answers in", figures.answer_flips, figures.answers, options.max_answer_flips); !crossed.empty())
+  if (std::string crossed = CrossedShare("other answers in", figures.answer_flips, figures.answers, options.max_answer_flips);
+      !crossed.empty())
     return crossed;
   const RouteDivergence::Layer decisions = figures.routes.Sum();
   if (decisions.rows == 0) return "";
   const double changed = static_cast<double>(decisions.best_changed) / static_cast<double>(decisions.rows);
   const auto as_requests = static_cast<uint64_t>(changed * static_cast<double>(figures.compared));
-  if (std::string crossed = CrossedShare("another best expert in", as_requests, figures.compared, options.max_best_changed); !crossed.empty())
+  if (std::string crossed = CrossedShare("another best expert in", as_requests, figures.compared, options.max_best_changed);
+      !crossed.empty())
     return crossed;
   const double js = decisions.js_nats / static_cast<double>(decisions.rows);
   if (js > options.max_js_nats) {
@@ -150,7 +152,9 @@ namespace {
 
 StatusOr<TaskId> Submit(Engine& engine, ScoreTask task, ScoreDone done) { return engine.Score(std::move(task), std::move(done)); }
 StatusOr<TaskId> Submit(Engine& engine, RouteTask task, RouteDone done) { return engine.Route(std::move(task), std::move(done)); }
-std::optional<size_t> AnswerOf(const ScoreResult& result) { return result.groups[0].size() < 2 ? std::nullopt : std::optional(Best(result)); }
+std::optional<size_t> AnswerOf(const ScoreResult& result) {
+  return result.groups[0].size() < 2 ? std::nullopt : std::optional(Best(result));
+}
 std::optional<size_t> AnswerOf(const RouteResult&) { return std::nullopt; }
 template <typename Task>
 struct ResultOf {

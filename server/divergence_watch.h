@@ -24,13 +24,13 @@ namespace switchyard {
 
 // A bound of 1 is never crossed.
 struct DivergenceOptions {
-  double canary_sample = 0.1;        // share of the canary's requests that are compared with stable (a shadow has a share of its own)
-  int max_running = 2;               // comparisons at the same time
-  double max_best_changed = 1;       // share of (row, layer) decisions whose best expert changes
-  double max_js_nats = 1;            // mean over decisions
-  double max_answer_flips = 1;       // share of compared Score requests whose best continuation changes
-  int64_t min_requests = 50;         // no verdict before so many comparisons
-  int64_t max_failures = 1;          // requests that end with INTERNAL on the candidate alone; so many take it away. 0: never
+  double canary_sample = 0.1;   // share of the canary's requests that are compared with stable (a shadow has a share of its own)
+  int max_running = 2;          // comparisons at the same time
+  double max_best_changed = 1;  // share of (row, layer) decisions whose best expert changes
+  double max_js_nats = 1;       // mean over decisions
+  double max_answer_flips = 1;  // share of compared Score requests whose best continuation changes
+  int64_t min_requests = 50;    // no verdict before so many comparisons
+  int64_t max_failures = 1;     // requests that end with INTERNAL on the candidate alone; so many take it away. 0: never
 };
 
 struct DivergenceFigures {

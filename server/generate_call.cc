@@ -133,7 +133,8 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   StatusOr<GenerateTask> MakeTask() {
     GenerateTask task;
-    ASSIGN_OR_RETURN(task.snapshot, ChooseSnapshot(*model_.engine->serving(), request_.pinned(), ticket_->key().empty() ? request_.id() : ticket_->key()));
+    ASSIGN_OR_RETURN(task.snapshot,
+                     ChooseSnapshot(*model_.engine->serving(), request_.pinned(), ticket_->key().empty() ? request_.id() : ticket_->key()));
     asked_.snapshot = task.snapshot;
     const SnapshotInfo& info = task.snapshot->info();
     ASSIGN_OR_RETURN(task.policy, PolicyOf(request_.routing(), info));

@@ -45,7 +45,8 @@ int Fail(const Status& status) {
 
 bool AnyUntrained(const CatalogView& view) {
   const auto untrained = [](const auto& part) { return part.untrained; };
-  return std::any_of(view.experts.begin(), view.experts.end(), untrained) || std::any_of(view.routers.begin(), view.routers.end(), untrained);
+  return std::any_of(view.experts.begin(), view.experts.end(), untrained) ||
+         std::any_of(view.routers.begin(), view.routers.end(), untrained);
 }
 
 int Serve(const ServerOptions& options) {

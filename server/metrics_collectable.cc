@@ -61,9 +61,12 @@ void AddRoutes(const RouteSums& c, Builder* b) {
                        "Entropy of the router's distribution, summed over tokens, by layer.",
                        MetricType::Counter,
                        {}};
-  MetricFamily pairs{"switchyard_route_pairs_total", "Tokens routed that follow another token of their sequence, by layer.", MetricType::Counter, {}};
-  MetricFamily flips{
-      "switchyard_route_flips_total", "Of these, tokens whose best expert is another one than their predecessor's, by layer.", MetricType::Counter, {}};
+  MetricFamily pairs{
+      "switchyard_route_pairs_total", "Tokens routed that follow another token of their sequence, by layer.", MetricType::Counter, {}};
+  MetricFamily flips{"switchyard_route_flips_total",
+                     "Of these, tokens whose best expert is another one than their predecessor's, by layer.",
+                     MetricType::Counter,
+                     {}};
   MetricFamily entropy_rows{"switchyard_route_entropy_rows_total", "Tokens with a router distribution, by layer.", MetricType::Counter, {}};
   for (size_t l = 0; l < c.rows.size(); ++l) {
     const std::string layer = std::to_string(l);
@@ -105,8 +108,10 @@ void AddServing(const ServingSet& serving, const EngineStats& stats, Builder* b)
     if (seen.insert(labels).second) Builder::Add(generations, labels, 1);
   };
   MetricFamily& masked =
-      b->Family("switchyard_masked_experts", "Served experts that learned routing leaves out: the role's router does not name them.", MetricType::Gauge);
-  MetricFamily& leases = b->Family("switchyard_leases", "Accepted tasks that have not ended, by the role of what they run on.", MetricType::Gauge);
+      b->Family("switchyard_masked_experts", "Served experts that learned routing leaves out: the role's router does not name them.",
+                MetricType::Gauge);
+  MetricFamily& leases =
+      b->Family("switchyard_leases", "Accepted tasks that have not ended, by the role of what they run on.", MetricType::Gauge);
   double retired = 0;
   for (const auto& [generation, tasks] : stats.leases) retired += static_cast<double>(tasks);
   std::set<std::string> counted;

@@ -27,8 +27,8 @@ StatusOr<std::vector<TokenId>> PromptTokens(const ServedModel& model, const Requ
 StatusOr<LmEvalContext> PrepareLmEval(const ServedModel& model, std::string_view context);
 
 // The rule BOUNDARY_JOINT. `prefix_special` asks the tokenizer for its own prefix (BOS) in front of the text. Both rules encode context and
-// continuation together: merges, splits and added tokens may reach any way across the border, so no part of the context's own encoding can be
-// reused without knowing the tokenizer.
+// continuation together: merges, splits and added tokens may reach any way across the border, so no part of the context's own encoding can
+// be reused without knowing the tokenizer.
 StatusOr<LmEvalSplit> SplitJoint(const ServedModel& model, std::string_view context, std::string_view continuation, bool prefix_special);
 
 // BOS, else EOS: what stands for an empty context. FAILED_PRECONDITION when the model has neither.

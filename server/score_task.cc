@@ -45,7 +45,8 @@ class Preparation {
 
   StatusOr<PreparedScore> Run() {
     RETURN_IF_ERROR(CheckStillWanted());
-    ASSIGN_OR_RETURN(const std::shared_ptr<const Snapshot> snapshot, ChooseSnapshot(*model_.engine->serving(), request_.pinned(), CanaryKey(terms_, request_)));
+    ASSIGN_OR_RETURN(const std::shared_ptr<const Snapshot> snapshot,
+                     ChooseSnapshot(*model_.engine->serving(), request_.pinned(), CanaryKey(terms_, request_)));
     prepared_.task.snapshot = snapshot;
     max_positions_ = snapshot->info().max_positions;
     ASSIGN_OR_RETURN(prepared_.task.policy, PolicyOf(request_.routing(), snapshot->info()));
@@ -72,7 +73,8 @@ class Preparation {
  private:
   Status CheckStillWanted() const {
     if (terms_.link->cancelled()) return Cancelled("the client cancelled the request");
-    if (std::chrono::steady_clock::now() >= terms_.deadline) return DeadlineExceeded("the deadline passed before the request was tokenised");
+    if (std::chrono::steady_clock::now() >= terms_.deadline)
+      return DeadlineExceeded("the deadline passed before the request was tokenised");
     return OkStatus();
   }
 

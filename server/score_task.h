@@ -20,8 +20,8 @@ struct PreparedScore {
 };
 
 // On a worker. A context is encoded once by itself and, where it is text, once more joined to each continuation: the work is bounded by
-// limits.max_score_text_bytes, known before the first encoding, and ends between two continuations with CANCELLED once `terms.link` is cancelled
-// and with DEADLINE_EXCEEDED once `terms.deadline` has passed.
+// limits.max_score_text_bytes, known before the first encoding, and ends between two continuations with CANCELLED once `terms.link` is
+// cancelled and with DEADLINE_EXCEEDED once `terms.deadline` has passed.
 StatusOr<PreparedScore> PrepareScore(const CallContext& context, const v1::ScoreRequest& request, const CallTerms& terms);
 
 }  // namespace switchyard

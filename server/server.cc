@@ -91,8 +91,8 @@ struct Server::Impl {
 
 Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
-StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, ServedModel model, ResidentBytes resident, const Catalog* catalog,
-                                                DivergenceWatch* divergence) {
+StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, ServedModel model, ResidentBytes resident,
+                                                const Catalog* catalog, DivergenceWatch* divergence) {
   auto impl = std::make_unique<Impl>();
   impl->options = options;
   impl->model = std::move(model);

@@ -16,8 +16,8 @@ namespace switchyard {
 // Not thread-safe: Start, Drain and the destructor belong to one thread (main, or a test).
 class Server {
  public:
-  // `model.engine`, `catalog` (null: nothing changes what is served) and `divergence` (null: no rivals are measured) must outlive the server.
-  // UNAVAILABLE when an address cannot be bound. Health is SERVING when this returns.
+  // `model.engine`, `catalog` (null: nothing changes what is served) and `divergence` (null: no rivals are measured) must outlive the
+  // server. UNAVAILABLE when an address cannot be bound. Health is SERVING when this returns.
   static StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options, ServedModel model, ResidentBytes resident,
                                                  const Catalog* catalog = nullptr, DivergenceWatch* divergence = nullptr);
   // Drains within no time if Drain was not called.

@@ -20,9 +20,9 @@ const std::string& CanaryKey(const CallTerms& terms, const Request& request) {
   return terms.key.empty() ? request.id() : terms.key;
 }
 
-// A request that pins generations gets the snapshot that has them, stable before canary; FAILED_PRECONDITION names the pinned and the served
-// ones. Any other goes to the canary when its key lies in the canary's share: the same key always to the same side. An empty key is drawn.
-// The caller leases the result once, so that what was validated is what runs, whatever is published meanwhile.
+// A request that pins generations gets the snapshot that has them, stable before canary; FAILED_PRECONDITION names the pinned and the
+// served ones. Any other goes to the canary when its key lies in the canary's share: the same key always to the same side. An empty key is
+// drawn. The caller leases the result once, so that what was validated is what runs, whatever is published meanwhile.
 StatusOr<std::shared_ptr<const Snapshot>> ChooseSnapshot(const ServingSet& serving, const v1::PinnedGenerations& pinned,
                                                          const std::string& key);
 

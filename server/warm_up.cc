@@ -48,7 +48,8 @@ Status WarmSnapshot(Engine& engine, const std::shared_ptr<const Snapshot>& snaps
     RoutingPolicy forced;
     forced.mode = RoutingPolicy::Mode::kForced;
     forced.forced = static_cast<ExpertIndex>(e);
-    if (Status status = RunOnce(engine, snapshot, std::move(forced)); !status.ok()) return Annotate(status, "expert \"" + expert.name + "\"");
+    if (Status status = RunOnce(engine, snapshot, std::move(forced)); !status.ok())
+      return Annotate(status, "expert \"" + expert.name + "\"");
   }
   return OkStatus();
 }

@@ -11,16 +11,19 @@
 
 namespace switchyard {
 
-// Concatenates `parts` into `path`. On error `path` is what it was and nothing is left beside it; only when the very last call fails, syncing the
-// directory, the new file is there already and the error says that it may not outlive a power cut.
-Status WriteFileAtomically(const std::string& path, const std::vector<std::span<const std::byte>>& parts, FileSystem* files = FileSystem::Real());
+// Concatenates `parts` into `path`. On error `path` is what it was and nothing is left beside it; only when the very last call fails,
+// syncing the directory, the new file is there already and the error says that it may not outlive a power cut.
+Status WriteFileAtomically(const std::string& path, const std::vector<std::span<const std::byte>>& parts,
+                           FileSystem* files = FileSystem::Real());
 Status WriteFileAtomically(const std::string& path, std::string_view text, FileSystem* files = FileSystem::Real());
 
 // A directory being prepared beside its final name. Publish() renames it; otherwise the destructor removes it.
 class StagedDirectory {
  public:
-  static StatusOr<StagedDirectory> Create(const std::string& final_path);   // ALREADY_EXISTS when the final path is there
-  StagedDirectory(StagedDirectory&& other) noexcept : final_(std::move(other.final_)), staging_(std::move(other.staging_)) { other.staging_.clear(); }
+  static StatusOr<StagedDirectory> Create(const std::string& final_path);  // ALREADY_EXISTS when the final path is there
+  StagedDirectory(StagedDirectory&& other) noexcept : final_(std::move(other.final_)), staging_(std::move(other.staging_)) {
+    other.staging_.clear();
+  }
   ~StagedDirectory();
   const std::string& path() const { return staging_; }
   Status Publish();

@@ -29,7 +29,8 @@ std::string Cached(const std::string& path, const std::string& key) {
   const auto text = ReadSmallFile(path, 4096);
   if (!text.ok()) return "";
   const nlohmann::json json = nlohmann::json::parse(*text, nullptr, false);
-  if (!json.is_object() || json.value("key", nlohmann::json()) != key || !json.contains("fingerprint") || !json["fingerprint"].is_string()) return "";
+  if (!json.is_object() || json.value("key", nlohmann::json()) != key || !json.contains("fingerprint") || !json["fingerprint"].is_string())
+    return "";
   const std::string fingerprint = json["fingerprint"].get<std::string>();
   return fingerprint.size() == 64 ? fingerprint : "";
 }

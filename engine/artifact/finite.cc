@@ -27,21 +27,30 @@ bool AllZeroBits(std::span<const std::byte> data, Bits magnitude) {
 
 std::optional<int64_t> FirstNonFinite(const TensorView& tensor) {
   switch (tensor.dtype) {
-    case DType::kF16: return FirstWithExponent<uint16_t>(tensor.data, 0x7C00);
-    case DType::kBF16: return FirstWithExponent<uint16_t>(tensor.data, 0x7F80);
-    case DType::kF32: return FirstWithExponent<uint32_t>(tensor.data, 0x7F800000u);
-    case DType::kF64: return FirstWithExponent<uint64_t>(tensor.data, 0x7FF0000000000000u);
-    default: return std::nullopt;
+    case DType::kF16:
+      return FirstWithExponent<uint16_t>(tensor.data, 0x7C00);
+    case DType::kBF16:
+      return FirstWithExponent<uint16_t>(tensor.data, 0x7F80);
+    case DType::kF32:
+      return FirstWithExponent<uint32_t>(tensor.data, 0x7F800000u);
+    case DType::kF64:
+      return FirstWithExponent<uint64_t>(tensor.data, 0x7FF0000000000000u);
+    default:
+      return std::nullopt;
   }
 }
 
 bool AllZero(const TensorView& tensor) {
   switch (tensor.dtype) {
     case DType::kF16:
-    case DType::kBF16: return AllZeroBits<uint16_t>(tensor.data, 0x7FFF);
-    case DType::kF32: return AllZeroBits<uint32_t>(tensor.data, 0x7FFFFFFFu);
-    case DType::kF64: return AllZeroBits<uint64_t>(tensor.data, 0x7FFFFFFFFFFFFFFFu);
-    default: return AllZeroBits<uint8_t>(tensor.data, 0xFF);
+    case DType::kBF16:
+      return AllZeroBits<uint16_t>(tensor.data, 0x7FFF);
+    case DType::kF32:
+      return AllZeroBits<uint32_t>(tensor.data, 0x7FFFFFFFu);
+    case DType::kF64:
+      return AllZeroBits<uint64_t>(tensor.data, 0x7FFFFFFFFFFFFFFFu);
+    default:
+      return AllZeroBits<uint8_t>(tensor.data, 0xFF);
   }
 }
 }  // namespace switchyard

@@ -12,7 +12,8 @@
 namespace switchyard {
 namespace {
 
-Status WriteExpert(const std::string& directory, const FixtureOptions& options, const FixtureOptions::Expert& expert, const ModelConfig& base) {
+Status WriteExpert(const std::string& directory, const FixtureOptions& options, const FixtureOptions::Expert& expert,
+                   const ModelConfig& base) {
   std::vector<TensorView> tensors;
   // alpha = rank, so scale 1. The entries of B A x have deviation stddev_a * stddev_b * sqrt(in * rank) for unit x.
   const auto add = [&](const std::string& module, int64_t in, int64_t out) {
@@ -27,9 +28,11 @@ Status WriteExpert(const std::string& directory, const FixtureOptions& options, 
     add(mlp + "up_proj", base.hidden_size, base.intermediate_size);
     add(mlp + "down_proj", base.intermediate_size, base.hidden_size);
   }
-  const nlohmann::ordered_json config = {
-      {"peft_type", "LORA"}, {"task_type", "CAUSAL_LM"}, {"r", expert.rank}, {"lora_alpha", expert.rank}, {"lora_dropout", 0.0}, {"bias", "none"},
-      {"use_rslora", false}, {"target_modules", {"gate_proj", "up_proj", "down_proj"}}, {"inference_mode", true}, {"switchyard_untrained", true}};
+  const nlohmann::ordered_json config = {{"peft_type", "LORA"},    {"task_type", "CAUSAL_LM"},
+                                         {"r", expert.rank},       {"lora_alpha", expert.rank},
+                                         {"lora_dropout", 0.0},    {"bias", "none"},
+                                         {"use_rslora", false},    {"target_modules", {"gate_proj", "up_proj", "down_proj"}},
+                                         {"inference_mode", true}, {"switchyard_untrained", true}};
   ASSIGN_OR_RETURN(StagedDirectory staged, StagedDirectory::Create(directory));
   RETURN_IF_ERROR(WriteSafetensors(staged.path() + "/adapter_model.safetensors", tensors, {{"format", "pt"}}));
   RETURN_IF_ERROR(WriteFileAtomically(staged.path() + "/adapter_config.json", config.dump(2) + "\n"));
@@ -40,14 +43,19 @@ Status Validate(const FixtureOptions& options) {
   if (options.experts.empty()) return InvalidArgument("fixtures: at least one expert is needed");
   std::set<std::string> names;
   for (const auto& expert : options.experts) {
-    const bool plain = !expert.name.empty() && expert.name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == std::string::npos;
+    const bool plain = !expert.name.empty() && expert.name.find_first_not_of(
+                                                   "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == std::string::npos;
     if (!plain) return InvalidArgument("fixtures: expert name \"%s\", expected letters, digits, - and _", expert.name);
-    if (!names.insert(expert.name).second || expert.name == "zero") return InvalidArgument("fixtures: expert name \"%s\" is taken", expert.name);
-    if (expert.rank < 1 || expert.rank > 4096) return InvalidArgument("fixtures: expert \"%s\": rank %d, expected 1 to 4096", expert.name, expert.rank);
+    if (!names.insert(expert.name).second || expert.name == "zero")
+      return InvalidArgument("fixtures: expert name \"%s\" is taken", expert.name);
+    if (expert.rank < 1 || expert.rank > 4096)
+      return InvalidArgument("fixtures: expert \"%s\": rank %d, expected 1 to 4096", expert.name, expert.rank);
   }
   const auto routable = static_cast<int32_t>(options.experts.size()) + (options.include_zero ? 1 : 0);
-  if (options.top_k < 1 || options.top_k > routable) return InvalidArgument("fixtures: top_k %d, expected 1 to %d", options.top_k, routable);
-  if (!(options.delta_scale > 0) || options.delta_scale > 10) return InvalidArgument("fixtures: delta_scale %g, expected (0, 10]", options.delta_scale);
+  if (options.top_k < 1 || options.top_k > routable)
+    return InvalidArgument("fixtures: top_k %d, expected 1 to %d", options.top_k, routable);
+  if (!(options.delta_scale > 0) || options.delta_scale > 10)
+    return InvalidArgument("fixtures: delta_scale %g, expected (0, 10]", options.delta_scale);
   return OkStatus();
 }
 

@@ -21,7 +21,8 @@ inline uint16_t RoundToBf16(float value) {
 }
 
 // Normal(0, stddev) of the stream named `name`, in f32 or bf16.
-inline TensorView SeededTensor(const std::string& name, std::vector<int64_t> shape, double stddev, uint64_t seed, DType dtype, double mean = 0) {
+inline TensorView SeededTensor(const std::string& name, std::vector<int64_t> shape, double stddev, uint64_t seed, DType dtype,
+                               double mean = 0) {
   TensorView view{name, dtype, std::move(shape), {}, nullptr};
   const int64_t n = view.elements();
   auto bytes = std::make_shared<std::vector<std::byte>>(static_cast<size_t>(n * DTypeBytes(dtype)));
@@ -46,7 +47,8 @@ TensorView TensorOf(const std::string& name, DType dtype, std::vector<int64_t> s
   return {name, dtype, std::move(shape), std::as_bytes(std::span(*copy)), copy};
 }
 
-// Seeded tensors of a router with golden probes; fills manifest.golden_probes. `manifest` names kind, layers, hidden size, experts and rule.
+// Seeded tensors of a router with golden probes; fills manifest.golden_probes. `manifest` names kind, layers, hidden size, experts and
+// rule.
 StatusOr<std::vector<TensorView>> SeededRouterTensors(RouterManifest* manifest, uint64_t seed);
 
 }  // namespace switchyard

@@ -14,7 +14,7 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "GGUF is read by copying little-endian values");
 
-constexpr uint32_t kMagic = 0x46554747;   // "GGUF"
+constexpr uint32_t kMagic = 0x46554747;  // "GGUF"
 constexpr int64_t kDefaultAlignment = 32;
 constexpr int64_t kMaxAlignment = 1 << 20;
 constexpr uint32_t kMaxDimensions = 4;
@@ -26,12 +26,26 @@ enum ValueType : uint32_t { kU8, kI8, kU16, kI16, kU32, kI32, kF32, kBool, kStri
 // Bytes a value takes at least; 0 for an unknown type.
 size_t MinimumBytes(uint32_t type) {
   switch (type) {
-    case kU8: case kI8: case kBool: return 1;
-    case kU16: case kI16: return 2;
-    case kU32: case kI32: case kF32: return 4;
-    case kU64: case kI64: case kF64: case kString: return 8;
-    case kArray: return 12;
-    default: return 0;
+    case kU8:
+    case kI8:
+    case kBool:
+      return 1;
+    case kU16:
+    case kI16:
+      return 2;
+    case kU32:
+    case kI32:
+    case kF32:
+      return 4;
+    case kU64:
+    case kI64:
+    case kF64:
+    case kString:
+      return 8;
+    case kArray:
+      return 12;
+    default:
+      return 0;
   }
 }
 
@@ -39,7 +53,7 @@ size_t MinimumBytes(uint32_t type) {
 
 int64_t GgufTensor::elements() const {
   int64_t product = 1;
-  for (int64_t dimension : shape) product *= dimension;   // bounded by the file's size when the file was read
+  for (int64_t dimension : shape) product *= dimension;  // bounded by the file's size when the file was read
   return product;
 }
 
@@ -86,7 +100,8 @@ class GgufParser {
     if (magic != kMagic) return DataLoss("%s: not a GGUF file (it starts with 0x%08x, expected \"GGUF\")", path_, magic);
     RETURN_IF_ERROR(Read("the header", &file_->version_));
     if ((file_->version_ & 0xffff) == 0) return Unimplemented("%s: a big-endian GGUF file; only little-endian ones are read", path_);
-    if (file_->version_ != 2 && file_->version_ != 3) return Unimplemented("%s: GGUF version %d; versions 2 and 3 are read", path_, file_->version_);
+    if (file_->version_ != 2 && file_->version_ != 3)
+      return Unimplemented("%s: GGUF version %d; versions 2 and 3 are read", path_, file_->version_);
     RETURN_IF_ERROR(Read("the header", tensor_count));
     RETURN_IF_ERROR(Read("the header", value_count));
     // The least a metadata entry takes is 13 bytes, the least a tensor takes is 24 + 8 for its one dimension.
@@ -121,24 +136,36 @@ class GgufParser {
 
   Status ReadValue(const std::string& key, uint32_t type, GgufValue* value) {
     switch (type) {
-      case kU8: return ReadWidened<uint8_t>(value);
-      case kI8: return ReadWidened<int8_t>(value);
-      case kU16: return ReadWidened<uint16_t>(value);
-      case kI16: return ReadWidened<int16_t>(value);
-      case kU32: return ReadWidened<uint32_t>(value);
-      case kI32: return ReadWidened<int32_t>(value);
-      case kU64: return ReadWidened<uint64_t>(value);
-      case kI64: return ReadWidened<int64_t>(value);
-      case kF32: return ReadWidened<float>(value);
-      case kF64: return ReadWidened<double>(value);
-      case kBool: return ReadBool(key, value);
+      case kU8:
+        return ReadWidened<uint8_t>(value);
+      case kI8:
+        return ReadWidened<int8_t>(value);
+      case kU16:
+        return ReadWidened<uint16_t>(value);
+      case kI16:
+        return ReadWidened<int16_t>(value);
+      case kU32:
+        return ReadWidened<uint32_t>(value);
+      case kI32:
+        return ReadWidened<int32_t>(value);
+      case kU64:
+        return ReadWidened<uint64_t>(value);
+      case kI64:
+        return ReadWidened<int64_t>(value);
+      case kF32:
+        return ReadWidened<float>(value);
+      case kF64:
+        return ReadWidened<double>(value);
+      case kBool:
+        return ReadBool(key, value);
       case kString: {
         std::string text;
         RETURN_IF_ERROR(ReadString("a metadata string", std::numeric_limits<size_t>::max(), &text));
         *value = std::move(text);
         return OkStatus();
       }
-      default: return DataLoss("%s: metadata key \"%s\" has the unknown type %d", path_, key, type);
+      default:
+        return DataLoss("%s: metadata key \"%s\" has the unknown type %d", path_, key, type);
     }
   }
 
@@ -204,7 +231,8 @@ class GgufParser {
       RETURN_IF_ERROR(Read("a tensor", &dimension));
       // No type has more than 4 values in a byte, which bounds the product long before it can overflow.
       if (dimension == 0 || dimension > 4 * bytes_.size() / elements) {
-        return DataLoss("%s: tensor \"%s\": dimension %d of size %d cannot be in a file of %d bytes", path_, tensor.name, i, dimension, bytes_.size());
+        return DataLoss("%s: tensor \"%s\": dimension %d of size %d cannot be in a file of %d bytes", path_, tensor.name, i, dimension,
+                        bytes_.size());
       }
       elements *= dimension;
       tensor.shape.insert(tensor.shape.begin(), static_cast<int64_t>(dimension));
@@ -217,8 +245,8 @@ class GgufParser {
     const auto block = BlockOf(tensor.type);
     if (!block) return Unimplemented("%s: tensor \"%s\" is %s, which is not read", path_, tensor.name, GgufTypeName(type));
     if (tensor.shape.back() % block->elements != 0) {
-      return DataLoss("%s: tensor \"%s\": rows of %d values are not whole blocks of %d (%s)", path_, tensor.name, tensor.shape.back(), block->elements,
-                      block->name);
+      return DataLoss("%s: tensor \"%s\": rows of %d values are not whole blocks of %d (%s)", path_, tensor.name, tensor.shape.back(),
+                      block->elements, block->name);
     }
     if (offset % static_cast<uint64_t>(alignment) != 0) {
       return DataLoss("%s: tensor \"%s\": offset %d is not a multiple of the alignment %d", path_, tensor.name, offset, alignment);
@@ -241,7 +269,8 @@ class GgufParser {
       const auto block = *BlockOf(tensor.type);
       const uint64_t size = static_cast<uint64_t>(tensor.elements() / block.elements * block.bytes);
       if (offset > data.size() || size > data.size() - offset) {
-        return DataLoss("%s: tensor \"%s\" needs bytes %d to %d of the data, but there are %d", path_, name, offset, offset + size, data.size());
+        return DataLoss("%s: tensor \"%s\" needs bytes %d to %d of the data, but there are %d", path_, name, offset, offset + size,
+                        data.size());
       }
       if (offset < end) return DataLoss("%s: tensors \"%s\" and \"%s\" overlap", path_, *before, name);
       tensor.data = data.subspan(offset, size);
@@ -258,7 +287,8 @@ class GgufParser {
   std::vector<std::pair<uint64_t, std::string>> offsets_;
 
  public:
-  static StatusOr<std::shared_ptr<const GgufFile>> ParseOwned(std::span<const std::byte> bytes, std::shared_ptr<const void> owner, const std::string& path) {
+  static StatusOr<std::shared_ptr<const GgufFile>> ParseOwned(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+                                                              const std::string& path) {
     ASSIGN_OR_RETURN(std::shared_ptr<GgufFile> file, GgufParser(bytes, path).Run());
     file->owner_ = std::move(owner);
     return std::shared_ptr<const GgufFile>(std::move(file));
@@ -296,7 +326,9 @@ StatusOr<T> Require(const GgufFile& file, const std::string& key, StatusOr<std::
 }  // namespace
 
 StatusOr<std::optional<int64_t>> GgufFile::FindInt(const std::string& key) const { return Find<int64_t>(*this, key, "an integer"); }
-StatusOr<std::optional<std::string>> GgufFile::FindString(const std::string& key) const { return Find<std::string>(*this, key, "a string"); }
+StatusOr<std::optional<std::string>> GgufFile::FindString(const std::string& key) const {
+  return Find<std::string>(*this, key, "a string");
+}
 StatusOr<std::optional<double>> GgufFile::FindNumber(const std::string& key) const {
   auto entry = metadata_.find(key);
   if (entry != metadata_.end()) {

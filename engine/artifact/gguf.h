@@ -22,8 +22,8 @@ using GgufValue = std::variant<bool, int64_t, double, std::string, std::vector<i
 struct GgufTensor {
   std::string name;
   GgufType type = GgufType::kF32;
-  std::vector<int64_t> shape;        // row-major, so the reverse of what the file writes; the last dimension is the contiguous one
-  std::span<const std::byte> data;   // inside the file's mapping
+  std::vector<int64_t> shape;       // row-major, so the reverse of what the file writes; the last dimension is the contiguous one
+  std::span<const std::byte> data;  // inside the file's mapping
   int64_t elements() const;
 };
 
@@ -31,7 +31,8 @@ struct GgufTensor {
 // anything is allocated, so a hostile file costs memory in proportion to its own size.
 class GgufFile {
  public:
-  // NOT_FOUND when absent, INVALID_ARGUMENT when not a regular file, DATA_LOSS for a broken file, UNIMPLEMENTED (by name) for a version, type or quantisation not supported.
+  // NOT_FOUND when absent, INVALID_ARGUMENT when not a regular file, DATA_LOSS for a broken file, UNIMPLEMENTED (by name) for a version,
+  // type or quantisation not supported.
   static StatusOr<std::shared_ptr<const GgufFile>> Open(const std::string& path);
   // The same checks over bytes in memory; `name` stands for the path in messages.
   static StatusOr<std::shared_ptr<const GgufFile>> Parse(std::shared_ptr<const std::string> bytes, const std::string& name);
@@ -44,7 +45,7 @@ class GgufFile {
   // Typed access. NOT_FOUND names file and key; DATA_LOSS when the key has another type.
   StatusOr<std::string> GetString(const std::string& key) const;
   StatusOr<int64_t> GetInt(const std::string& key) const;
-  StatusOr<double> GetNumber(const std::string& key) const;   // integers too
+  StatusOr<double> GetNumber(const std::string& key) const;  // integers too
   StatusOr<std::vector<std::string>> GetStrings(const std::string& key) const;
   StatusOr<std::vector<int64_t>> GetInts(const std::string& key) const;
   bool Has(const std::string& key) const { return metadata_.count(key) != 0; }
@@ -59,7 +60,7 @@ class GgufFile {
   uint32_t version_ = 0;
   std::map<std::string, GgufValue> metadata_;
   std::map<std::string, GgufTensor> tensors_;
-  std::shared_ptr<const void> owner_;   // keeps the bytes alive
+  std::shared_ptr<const void> owner_;  // keeps the bytes alive
 };
 
 }  // namespace switchyard

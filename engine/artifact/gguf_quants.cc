@@ -64,7 +64,8 @@ void BlockQ45_K(const std::byte* p, const std::byte* high_bits, const std::byte*
   }
 }
 
-// Two halves of 128 values; in each, 64 bytes of low nibbles, 32 bytes of two high bits for four values, and eight scales for 16 values each.
+// Two halves of 128 values; in each, 64 bytes of low nibbles, 32 bytes of two high bits for four values, and eight scales for 16 values
+// each.
 void BlockQ6_K(const std::byte* p, float* out) {
   const float d = Half(p + 208);
   for (int half = 0; half < 2; ++half) {
@@ -83,17 +84,39 @@ void BlockQ6_K(const std::byte* p, float* out) {
 
 void OneBlock(GgufType type, const std::byte* p, float* out) {
   switch (type) {
-    case GgufType::kF32: *out = Load<float>(p); return;
-    case GgufType::kF16: *out = Half(p); return;
-    case GgufType::kBF16: *out = std::bit_cast<float>(static_cast<uint32_t>(Load<uint16_t>(p)) << 16); return;
-    case GgufType::kQ4_0: Nibbles(p + 2, 0, 8, Half(p), 0.0f, out); return;
-    case GgufType::kQ4_1: Nibbles(p + 4, 0, 0, Half(p), Half(p + 2), out); return;
-    case GgufType::kQ5_0: Nibbles(p + 6, Load<uint32_t>(p + 2), 16, Half(p), 0.0f, out); return;
-    case GgufType::kQ5_1: Nibbles(p + 8, Load<uint32_t>(p + 4), 0, Half(p), Half(p + 2), out); return;
-    case GgufType::kQ8_0: BlockQ8_0(p, out); return;
-    case GgufType::kQ4_K: BlockQ45_K(p, nullptr, p + 16, out); return;
-    case GgufType::kQ5_K: BlockQ45_K(p, p + 16, p + 48, out); return;
-    case GgufType::kQ6_K: BlockQ6_K(p, out); return;
+    case GgufType::kF32:
+      *out = Load<float>(p);
+      return;
+    case GgufType::kF16:
+      *out = Half(p);
+      return;
+    case GgufType::kBF16:
+      *out = std::bit_cast<float>(static_cast<uint32_t>(Load<uint16_t>(p)) << 16);
+      return;
+    case GgufType::kQ4_0:
+      Nibbles(p + 2, 0, 8, Half(p), 0.0f, out);
+      return;
+    case GgufType::kQ4_1:
+      Nibbles(p + 4, 0, 0, Half(p), Half(p + 2), out);
+      return;
+    case GgufType::kQ5_0:
+      Nibbles(p + 6, Load<uint32_t>(p + 2), 16, Half(p), 0.0f, out);
+      return;
+    case GgufType::kQ5_1:
+      Nibbles(p + 8, Load<uint32_t>(p + 4), 0, Half(p), Half(p + 2), out);
+      return;
+    case GgufType::kQ8_0:
+      BlockQ8_0(p, out);
+      return;
+    case GgufType::kQ4_K:
+      BlockQ45_K(p, nullptr, p + 16, out);
+      return;
+    case GgufType::kQ5_K:
+      BlockQ45_K(p, p + 16, p + 48, out);
+      return;
+    case GgufType::kQ6_K:
+      BlockQ6_K(p, out);
+      return;
   }
 }
 
@@ -101,17 +124,28 @@ void OneBlock(GgufType type, const std::byte* p, float* out) {
 
 std::optional<GgufBlock> BlockOf(GgufType type) {
   switch (type) {
-    case GgufType::kF32: return GgufBlock{"F32", 1, 4};
-    case GgufType::kF16: return GgufBlock{"F16", 1, 2};
-    case GgufType::kBF16: return GgufBlock{"BF16", 1, 2};
-    case GgufType::kQ4_0: return GgufBlock{"Q4_0", 32, 18};
-    case GgufType::kQ4_1: return GgufBlock{"Q4_1", 32, 20};
-    case GgufType::kQ5_0: return GgufBlock{"Q5_0", 32, 22};
-    case GgufType::kQ5_1: return GgufBlock{"Q5_1", 32, 24};
-    case GgufType::kQ8_0: return GgufBlock{"Q8_0", 32, 34};
-    case GgufType::kQ4_K: return GgufBlock{"Q4_K", 256, 144};
-    case GgufType::kQ5_K: return GgufBlock{"Q5_K", 256, 176};
-    case GgufType::kQ6_K: return GgufBlock{"Q6_K", 256, 210};
+    case GgufType::kF32:
+      return GgufBlock{"F32", 1, 4};
+    case GgufType::kF16:
+      return GgufBlock{"F16", 1, 2};
+    case GgufType::kBF16:
+      return GgufBlock{"BF16", 1, 2};
+    case GgufType::kQ4_0:
+      return GgufBlock{"Q4_0", 32, 18};
+    case GgufType::kQ4_1:
+      return GgufBlock{"Q4_1", 32, 20};
+    case GgufType::kQ5_0:
+      return GgufBlock{"Q5_0", 32, 22};
+    case GgufType::kQ5_1:
+      return GgufBlock{"Q5_1", 32, 24};
+    case GgufType::kQ8_0:
+      return GgufBlock{"Q8_0", 32, 34};
+    case GgufType::kQ4_K:
+      return GgufBlock{"Q4_K", 256, 144};
+    case GgufType::kQ5_K:
+      return GgufBlock{"Q5_K", 256, 176};
+    case GgufType::kQ6_K:
+      return GgufBlock{"Q6_K", 256, 210};
   }
   return std::nullopt;
 }
@@ -119,21 +153,36 @@ std::optional<GgufBlock> BlockOf(GgufType type) {
 std::string GgufTypeName(uint32_t type) {
   if (auto block = BlockOf(static_cast<GgufType>(type))) return std::string(block->name);
   switch (type) {
-    case 9: return "Q8_1";
-    case 10: return "Q2_K";
-    case 11: return "Q3_K";
-    case 15: return "Q8_K";
-    case 20: return "IQ4_NL";
-    case 23: return "IQ4_XS";
-    case 24: return "I8";
-    case 25: return "I16";
-    case 26: return "I32";
-    case 27: return "I64";
-    case 28: return "F64";
-    case 34: return "TQ1_0";
-    case 35: return "TQ2_0";
-    case 39: return "MXFP4";
-    default: return absl::StrFormat("type %d", type);
+    case 9:
+      return "Q8_1";
+    case 10:
+      return "Q2_K";
+    case 11:
+      return "Q3_K";
+    case 15:
+      return "Q8_K";
+    case 20:
+      return "IQ4_NL";
+    case 23:
+      return "IQ4_XS";
+    case 24:
+      return "I8";
+    case 25:
+      return "I16";
+    case 26:
+      return "I32";
+    case 27:
+      return "I64";
+    case 28:
+      return "F64";
+    case 34:
+      return "TQ1_0";
+    case 35:
+      return "TQ2_0";
+    case 39:
+      return "MXFP4";
+    default:
+      return absl::StrFormat("type %d", type);
   }
 }
 

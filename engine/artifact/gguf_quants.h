@@ -37,11 +37,11 @@ std::optional<GgufBlock> BlockOf(GgufType type);
 // ggml's name for any type number, known or not: "Q2_K", "type 77".
 std::string GgufTypeName(uint32_t type);
 
-// REQUIRES: `data` is whole blocks of `type`, and `out` has room for exactly their values. Any bytes are fine; the scales in them may make the
-// values infinite or NaN.
+// REQUIRES: `data` is whole blocks of `type`, and `out` has room for exactly their values. Any bytes are fine; the scales in them may make
+// the values infinite or NaN.
 void Dequantize(GgufType type, std::span<const std::byte> data, std::span<float> out);
 
 float HalfToFloat(uint16_t half);
-uint16_t FloatToBFloat16(float value);   // nearest, ties to even; NaN stays NaN
+uint16_t FloatToBFloat16(float value);  // nearest, ties to even; NaN stays NaN
 
 }  // namespace switchyard

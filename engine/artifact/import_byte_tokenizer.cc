@@ -59,7 +59,13 @@ Json TokenizerJson(int64_t vocabulary) {
   Json ids = Json::object(), added = Json::array(), merges = Json::array();
   int64_t next = 0;
   for (const char* token : kSpecial) {
-    added.push_back({{"id", next}, {"content", token}, {"single_word", false}, {"lstrip", false}, {"rstrip", false}, {"normalized", false}, {"special", true}});
+    added.push_back({{"id", next},
+                     {"content", token},
+                     {"single_word", false},
+                     {"lstrip", false},
+                     {"rstrip", false},
+                     {"normalized", false},
+                     {"special", true}});
     ids[token] = next++;
   }
   for (const std::string& letter : letters) ids[letter] = next++;
@@ -81,7 +87,11 @@ Json TokenizerJson(int64_t vocabulary) {
   json["pre_tokenizer"] = ByteLevel(false);
   json["decoder"] = ByteLevel(true);
   Json& bpe = json["model"];
-  bpe = {{"type", "BPE"}, {"dropout", nullptr}, {"unk_token", nullptr}, {"continuing_subword_prefix", nullptr}, {"end_of_word_suffix", nullptr}};
+  bpe = {{"type", "BPE"},
+         {"dropout", nullptr},
+         {"unk_token", nullptr},
+         {"continuing_subword_prefix", nullptr},
+         {"end_of_word_suffix", nullptr}};
   bpe["fuse_unk"] = bpe["byte_fallback"] = bpe["ignore_merges"] = false;
   bpe["vocab"] = std::move(ids);
   bpe["merges"] = std::move(merges);
@@ -92,9 +102,10 @@ Json TokenizerJson(int64_t vocabulary) {
 
 Status WriteByteTokenizer(const std::string& directory, int64_t vocabulary, int64_t max_positions) {
   if (vocabulary < 259) return InvalidArgument("a vocabulary of %d: a byte tokenizer needs 259", vocabulary);
-  const Json config{{"add_prefix_space", false},  {"clean_up_tokenization_spaces", false}, {"model_max_length", max_positions},
-                    {"bos_token", kSpecial[1]},   {"eos_token", kSpecial[2]},              {"pad_token", kSpecial[2]},
-                    {"chat_template", kChatMl}, {"tokenizer_class", "PreTrainedTokenizerFast"}};
+  const Json config{{"add_prefix_space", false},         {"clean_up_tokenization_spaces", false},
+                    {"model_max_length", max_positions}, {"bos_token", kSpecial[1]},
+                    {"eos_token", kSpecial[2]},          {"pad_token", kSpecial[2]},
+                    {"chat_template", kChatMl},          {"tokenizer_class", "PreTrainedTokenizerFast"}};
   RETURN_IF_ERROR(WriteFileAtomically(directory + "/tokenizer.json", TokenizerJson(vocabulary).dump() + "\n"));
   return WriteFileAtomically(directory + "/tokenizer_config.json", config.dump(2) + "\n");
 }

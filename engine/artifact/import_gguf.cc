@@ -43,7 +43,8 @@ void Store(DType dtype, const std::vector<float>& row, std::byte* out) {
 // The tensor as floats of `dtype`, its rows where Hugging Face has them.
 StatusOr<TensorView> Convert(const GgufFile& file, const GgufTensor& tensor, const GgufTensorRule& rule, DType dtype) {
   if (tensor.shape != rule.shape) {
-    return DataLoss("%s: tensor \"%s\": expected shape %s, found %s", file.path(), tensor.name, ShapeString(rule.shape), ShapeString(tensor.shape));
+    return DataLoss("%s: tensor \"%s\": expected shape %s, found %s", file.path(), tensor.name, ShapeString(rule.shape),
+                    ShapeString(tensor.shape));
   }
   // A vector of permuted values is a matrix of rows of one.
   const int64_t columns = rule.permuted_heads != 0 && tensor.shape.size() == 1 ? 1 : tensor.shape.back();
@@ -73,13 +74,15 @@ StatusOr<std::vector<TensorView>> ConvertAll(const GgufFile& file, const GgufMod
   for (const GgufTensorRule& rule : rules) by_name.emplace(rule.gguf_name, &rule);
   for (const auto& [name, tensor] : file.tensors()) {
     if (!by_name.count(name) && name != "rope_freqs.weight") {
-      return DataLoss("%s: tensor \"%s\" %s has no place in the %s architecture", file.path(), name, ShapeString(tensor.shape), model.architecture);
+      return DataLoss("%s: tensor \"%s\" %s has no place in the %s architecture", file.path(), name, ShapeString(tensor.shape),
+                      model.architecture);
     }
   }
   std::vector<TensorView> views;
   for (const GgufTensorRule& rule : rules) {
     auto entry = file.tensors().find(rule.gguf_name);
-    if (entry == file.tensors().end()) return DataLoss("%s: no tensor \"%s\", expected shape %s", file.path(), rule.gguf_name, ShapeString(rule.shape));
+    if (entry == file.tensors().end())
+      return DataLoss("%s: no tensor \"%s\", expected shape %s", file.path(), rule.gguf_name, ShapeString(rule.shape));
     ASSIGN_OR_RETURN(TensorView view, Convert(file, entry->second, rule, dtype));
     views.push_back(std::move(view));
   }

@@ -27,9 +27,10 @@ struct GgufArguments {
 };
 
 Status RunGguf(const GgufArguments& arguments) {
-  ASSIGN_OR_RETURN(const ImportedModel model, ImportGguf(arguments.file, arguments.directory, arguments.dtype == "f32" ? DType::kF32 : DType::kBF16));
-  std::cout << arguments.directory << ": " << model.architecture << ", " << model.layers << " layers, " << model.parameters << " parameters, vocabulary "
-            << model.vocabulary << (model.tied_head ? ", tied head" : "") << "\n";
+  ASSIGN_OR_RETURN(const ImportedModel model,
+                   ImportGguf(arguments.file, arguments.directory, arguments.dtype == "f32" ? DType::kF32 : DType::kBF16));
+  std::cout << arguments.directory << ": " << model.architecture << ", " << model.layers << " layers, " << model.parameters
+            << " parameters, vocabulary " << model.vocabulary << (model.tied_head ? ", tied head" : "") << "\n";
   return OkStatus();
 }
 
@@ -42,8 +43,8 @@ struct RandomBaseArguments {
 
 // The shapes of published models, and a tiny one for tests.
 std::map<std::string, ModelConfig> Shapes() {
-  auto shape = [](Architecture architecture, int32_t hidden, int32_t intermediate, int32_t layers, int32_t heads, int32_t kv_heads, int32_t head_dim,
-                  int32_t vocabulary, double theta) {
+  auto shape = [](Architecture architecture, int32_t hidden, int32_t intermediate, int32_t layers, int32_t heads, int32_t kv_heads,
+                  int32_t head_dim, int32_t vocabulary, double theta) {
     ModelConfig config;
     config.architecture = architecture;
     config.hidden_size = hidden;
@@ -89,7 +90,7 @@ Status RunRandomBase(const RandomBaseArguments& arguments) {
 
 struct FixtureArguments {
   FixtureOptions options;
-  std::vector<std::string> experts;   // NAME or NAME:RANK
+  std::vector<std::string> experts;  // NAME or NAME:RANK
   bool no_zero = false;
 };
 
@@ -101,14 +102,15 @@ Status RunFixtures(FixtureArguments arguments) {
     if (colon != std::string::npos) {
       const char* end = text.data() + text.size();
       const auto parsed = std::from_chars(text.data() + colon + 1, end, expert.rank);
-      if (parsed.ec != std::errc() || parsed.ptr != end || expert.rank < 1) return InvalidArgument("--expert %s: expected NAME or NAME:RANK", text);
+      if (parsed.ec != std::errc() || parsed.ptr != end || expert.rank < 1)
+        return InvalidArgument("--expert %s: expected NAME or NAME:RANK", text);
     }
     arguments.options.experts.push_back(std::move(expert));
   }
   arguments.options.include_zero = !arguments.no_zero;
   RETURN_IF_ERROR(WriteFixtures(arguments.options));
-  std::cout << arguments.options.out_directory << ": " << arguments.options.experts.size() << " UNTRAINED experts and a " << arguments.options.router_kind
-            << " router, top-" << arguments.options.top_k << ", seed " << arguments.options.seed << "\n";
+  std::cout << arguments.options.out_directory << ": " << arguments.options.experts.size() << " UNTRAINED experts and a "
+            << arguments.options.router_kind << " router, top-" << arguments.options.top_k << ", seed " << arguments.options.seed << "\n";
   return OkStatus();
 }
 
@@ -124,7 +126,8 @@ int Main(int argc, char** argv) {
   gguf_command->add_option("--dtype", gguf.dtype, "Type of the weights written")->check(dtypes)->capture_default_str();
 
   RandomBaseArguments base;
-  CLI::App* base_command = app.add_subcommand("random-base", "Make a seeded random model of a published shape (or \"tiny\"), with a byte tokenizer");
+  CLI::App* base_command =
+      app.add_subcommand("random-base", "Make a seeded random model of a published shape (or \"tiny\"), with a byte tokenizer");
   base_command->add_option("directory", base.directory, "The directory to make; must not exist")->required();
   std::vector<std::string> shapes;
   for (const auto& [name, config] : Shapes()) shapes.push_back(name);
@@ -135,7 +138,8 @@ int Main(int argc, char** argv) {
   FixtureArguments fixtures;
   CLI::App* fixtures_command = app.add_subcommand("fixtures", "Make seeded, UNTRAINED experts and a router bound to a base");
   fixtures_command->add_option("base", fixtures.options.base_directory, "The base model's directory")->required();
-  fixtures_command->add_option("directory", fixtures.options.out_directory, "The directory to make; gets experts/NAME and router/")->required();
+  fixtures_command->add_option("directory", fixtures.options.out_directory, "The directory to make; gets experts/NAME and router/")
+      ->required();
   fixtures_command->add_option("--expert", fixtures.experts, "NAME or NAME:RANK; repeat for more")->required();
   fixtures_command->add_option("--router", fixtures.options.router_kind, "Kind of router")
       ->check(CLI::IsMember({"dense2moe_mlp", "linear"}))
@@ -145,7 +149,8 @@ int Main(int argc, char** argv) {
       ->check(CLI::IsMember({"renorm", "raw", "one"}))
       ->capture_default_str();
   fixtures_command->add_flag("--no-zero", fixtures.no_zero, "Leave the zero expert out");
-  fixtures_command->add_option("--delta-scale", fixtures.options.delta_scale, "How far an expert strays from the base")->capture_default_str();
+  fixtures_command->add_option("--delta-scale", fixtures.options.delta_scale, "How far an expert strays from the base")
+      ->capture_default_str();
   fixtures_command->add_option("--seed", fixtures.options.seed, "Same seed, same fixtures")->capture_default_str();
 
   CLI11_PARSE(app, argc, argv);

@@ -28,8 +28,8 @@ StatusOr<int64_t> Dimension(const GgufFile& file, const std::string& key) {
   return value;
 }
 
-// Floats of the metadata were decimal numbers in some config.json: 9.99999975e-06 was 1e-05. The shortest decimal that reads back as the same
-// float is that number.
+// Floats of the metadata were decimal numbers in some config.json: 9.99999975e-06 was 1e-05. The shortest decimal that reads back as the
+// same float is that number.
 double ShortestDecimal(double value) {
   const float narrow = static_cast<float>(value);
   if (static_cast<double>(narrow) != value) return value;
@@ -53,8 +53,8 @@ Status RefuseUnsupported(const GgufFile& file, const std::string& arch) {
     ASSIGN_OR_RETURN(const std::optional<int64_t> value, file.FindInt(arch + "." + name));
     if (value.value_or(0) != 0) return Unimplemented("%s: %s.%s = %d is not supported", file.path(), arch, name, *value);
   }
-  for (const char* name : {"attn_logit_softcapping", "final_logit_softcapping", "logit_scale", "residual_scale", "embedding_scale", "attention.scale",
-                           "attention.clamp_kqv", "attention.max_alibi_bias"}) {
+  for (const char* name : {"attn_logit_softcapping", "final_logit_softcapping", "logit_scale", "residual_scale", "embedding_scale",
+                           "attention.scale", "attention.clamp_kqv", "attention.max_alibi_bias"}) {
     ASSIGN_OR_RETURN(const std::optional<double> value, file.FindNumber(arch + "." + name));
     if (value.value_or(0) != 0) return Unimplemented("%s: %s.%s = %g is not supported", file.path(), arch, name, *value);
   }
@@ -80,12 +80,14 @@ Status ReadHeads(const GgufFile& file, GgufModel* model) {
   }
   ASSIGN_OR_RETURN(const std::optional<int64_t> value_length, file.FindInt(arch + "attention.value_length"));
   if (value_length.value_or(model->head_dim) != model->head_dim) {
-    return Unimplemented("%s: value heads of %d and key heads of %d dimensions; only equal ones are supported", file.path(), *value_length, model->head_dim);
+    return Unimplemented("%s: value heads of %d and key heads of %d dimensions; only equal ones are supported", file.path(), *value_length,
+                         model->head_dim);
   }
   if (model->head_dim % 2 != 0) return DataLoss("%s: head dimension %d is odd", file.path(), model->head_dim);
   ASSIGN_OR_RETURN(const std::optional<int64_t> rotary, file.FindInt(arch + "rope.dimension_count"));
   if (rotary.value_or(model->head_dim) != model->head_dim) {
-    return Unimplemented("%s: rotary embedding over %d of %d dimensions; only the whole head is supported", file.path(), *rotary, model->head_dim);
+    return Unimplemented("%s: rotary embedding over %d of %d dimensions; only the whole head is supported", file.path(), *rotary,
+                         model->head_dim);
   }
   return OkStatus();
 }
@@ -101,17 +103,18 @@ Status ReadRopeFrequencies(const GgufFile& file, GgufModel* model) {
   }
   std::vector<float> divisors(static_cast<size_t>(tensor.elements()));
   Dequantize(tensor.type, tensor.data, divisors);
-  const double factor = divisors.back();   // the lowest frequency is always scaled fully
-  if (!(factor >= 1) || !std::isfinite(factor)) return DataLoss("%s: tensor \"rope_freqs.weight\" ends with %g, expected 1 or more", file.path(), factor);
+  const double factor = divisors.back();  // the lowest frequency is always scaled fully
+  if (!(factor >= 1) || !std::isfinite(factor))
+    return DataLoss("%s: tensor \"rope_freqs.weight\" ends with %g, expected 1 or more", file.path(), factor);
   for (size_t i = 0; i < divisors.size(); ++i) {
     const double wavelength = 2 * M_PI * std::pow(model->rope_theta, 2.0 * static_cast<double>(i) / static_cast<double>(model->head_dim));
     const double smooth = (kLlama3OriginalPositions / wavelength - kLlama3LowFactor) / (kLlama3HighFactor - kLlama3LowFactor);
-    const double expected = wavelength < kLlama3OriginalPositions / kLlama3HighFactor ? 1.0
+    const double expected = wavelength < kLlama3OriginalPositions / kLlama3HighFactor  ? 1.0
                             : wavelength > kLlama3OriginalPositions / kLlama3LowFactor ? factor
                                                                                        : 1.0 / ((1.0 - smooth) / factor + smooth);
     if (!(std::abs(divisors[i] - expected) <= 1e-3 * expected)) {
-      return Unimplemented("%s: tensor \"rope_freqs.weight\": value %d is %g; Llama 3's scaling by %g gives %g, and no other is supported", file.path(), i,
-                           divisors[i], factor, expected);
+      return Unimplemented("%s: tensor \"rope_freqs.weight\": value %d is %g; Llama 3's scaling by %g gives %g, and no other is supported",
+                           file.path(), i, divisors[i], factor, expected);
     }
   }
   if (factor > 1) model->rope_llama3_factor = ShortestDecimal(factor);
@@ -140,7 +143,8 @@ Status ReadVocabulary(const GgufFile& file, GgufModel* model) {
   model->vocabulary = embedding->second.shape.front();
   ASSIGN_OR_RETURN(const std::optional<int64_t> stated, file.FindInt(model->architecture + ".vocab_size"));
   if (stated.value_or(model->vocabulary) != model->vocabulary) {
-    return DataLoss("%s: %s.vocab_size is %d, but \"token_embd.weight\" has %d rows", file.path(), model->architecture, *stated, model->vocabulary);
+    return DataLoss("%s: %s.vocab_size is %d, but \"token_embd.weight\" has %d rows", file.path(), model->architecture, *stated,
+                    model->vocabulary);
   }
   ASSIGN_OR_RETURN(const auto tokens, file.GetStrings("tokenizer.ggml.tokens"));
   if (static_cast<int64_t>(tokens.size()) > model->vocabulary) {
@@ -177,9 +181,11 @@ StatusOr<GgufModel> ReadGgufModel(const GgufFile& file) {
   model.qkv_bias = model.architecture == "qwen2" || file.tensors().count("blk.0.attn_q.bias") != 0;
   model.output_bias = file.tensors().count("blk.0.attn_output.bias") != 0;
   if (model.architecture != "qwen2" && model.qkv_bias != model.output_bias) {
-    return Unimplemented("%s: biases on some of the attention projections only; %s has them on all four or on none", file.path(), model.architecture);
+    return Unimplemented("%s: biases on some of the attention projections only; %s has them on all four or on none", file.path(),
+                         model.architecture);
   }
-  if (model.architecture == "qwen2" && model.output_bias) return Unimplemented("%s: a bias on the attention output, which qwen2 does not have", file.path());
+  if (model.architecture == "qwen2" && model.output_bias)
+    return Unimplemented("%s: a bias on the attention output, which qwen2 does not have", file.path());
   return model;
 }
 
@@ -230,7 +236,9 @@ StatusOr<Json> ConfigJson(const GgufFile& file, const GgufModel& m, const std::s
   ASSIGN_OR_RETURN(const auto eos, file.FindInt("tokenizer.ggml.eos_token_id"));
   ASSIGN_OR_RETURN(const auto pad, file.FindInt("tokenizer.ggml.padding_token_id"));
   Json json;
-  json["architectures"] = {m.architecture == "llama" ? "LlamaForCausalLM" : m.architecture == "qwen2" ? "Qwen2ForCausalLM" : "Qwen3ForCausalLM"};
+  json["architectures"] = {m.architecture == "llama"   ? "LlamaForCausalLM"
+                           : m.architecture == "qwen2" ? "Qwen2ForCausalLM"
+                                                       : "Qwen3ForCausalLM"};
   json["model_type"] = m.architecture;
   json["attention_dropout"] = 0.0;
   if (m.architecture != "qwen2") json["attention_bias"] = m.qkv_bias;

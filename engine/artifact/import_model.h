@@ -13,14 +13,14 @@
 namespace switchyard {
 
 struct GgufModel {
-  std::string architecture;   // "llama", "qwen2", "qwen3"
+  std::string architecture;  // "llama", "qwen2", "qwen3"
   int64_t hidden = 0;
   int64_t intermediate = 0;
   int64_t layers = 0;
   int64_t heads = 0;
   int64_t kv_heads = 0;
   int64_t head_dim = 0;
-  int64_t vocabulary = 0;      // rows of the embedding
+  int64_t vocabulary = 0;  // rows of the embedding
   int64_t max_positions = 0;
   double rms_norm_eps = 0;
   double rope_theta = 0;
@@ -34,8 +34,8 @@ struct GgufModel {
 // UNIMPLEMENTED by name for another architecture or a feature not supported (experts, partial rotary, YaRN, ...).
 StatusOr<GgufModel> ReadGgufModel(const GgufFile& file);
 
-// One tensor of the model under both names. `permuted_heads` is not 0 for q and k of architecture llama: llama.cpp's converter puts the two halves
-// of each head's rows in turns, and the import puts them back.
+// One tensor of the model under both names. `permuted_heads` is not 0 for q and k of architecture llama: llama.cpp's converter puts the two
+// halves of each head's rows in turns, and the import puts them back.
 struct GgufTensorRule {
   std::string gguf_name;
   std::string name;

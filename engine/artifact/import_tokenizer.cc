@@ -12,7 +12,7 @@
 namespace switchyard {
 namespace {
 
-using Json = nlohmann::json;   // an ordered_json would search its 100,000 keys one after the other
+using Json = nlohmann::json;  // an ordered_json would search its 100,000 keys one after the other
 
 // tokenizer.ggml.token_type
 enum TokenType : int64_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
@@ -46,7 +46,7 @@ struct PreTokenizer {
   Json pre_tokenizer;
   Json post_processor = nullptr;
   bool ignore_merges = false;
-  bool adds_bos = false;   // when tokenizer.ggml.add_bos_token says nothing
+  bool adds_bos = false;  // when tokenizer.ggml.add_bos_token says nothing
 };
 
 StatusOr<PreTokenizer> PreTokenizerOf(const GgufFile& file) {
@@ -68,14 +68,15 @@ StatusOr<PreTokenizer> PreTokenizerOf(const GgufFile& file) {
     parts.pre_tokenizer = ByteLevel(true, true);
     parts.post_processor = ByteLevel(false, true);
   } else {
-    return Unimplemented("%s: pre-tokenizer \"%s\" (tokenizer.ggml.pre); smollm, llama-bpe, qwen2, gpt-2 and default are supported", file.path(), pre);
+    return Unimplemented("%s: pre-tokenizer \"%s\" (tokenizer.ggml.pre); smollm, llama-bpe, qwen2, gpt-2 and default are supported",
+                         file.path(), pre);
   }
   return parts;
 }
 
 struct Vocabulary {
   std::vector<std::string> tokens;
-  std::unordered_map<std::string_view, size_t> ids;   // views into `tokens`
+  std::unordered_map<std::string_view, size_t> ids;  // views into `tokens`
 };
 
 Status ReadVocabulary(const GgufFile& file, Vocabulary* vocabulary) {
@@ -94,10 +95,12 @@ StatusOr<Json> Merges(const GgufFile& file, const Vocabulary& vocabulary) {
   Json json = Json::array();
   for (size_t i = 0; i < merges.size(); ++i) {
     const size_t blank = merges[i].find(' ', 1);
-    if (blank == std::string::npos) return DataLoss("%s: merge %d is \"%s\", expected two tokens and a blank between them", file.path(), i, merges[i]);
+    if (blank == std::string::npos)
+      return DataLoss("%s: merge %d is \"%s\", expected two tokens and a blank between them", file.path(), i, merges[i]);
     std::string left = merges[i].substr(0, blank), right = merges[i].substr(blank + 1);
     for (const std::string& part : {left, right, left + right}) {
-      if (!vocabulary.ids.count(part)) return DataLoss("%s: merge %d, \"%s\": the vocabulary has no token \"%s\"", file.path(), i, merges[i], part);
+      if (!vocabulary.ids.count(part))
+        return DataLoss("%s: merge %d, \"%s\": the vocabulary has no token \"%s\"", file.path(), i, merges[i], part);
     }
     json.push_back(Json::array({std::move(left), std::move(right)}));
   }
@@ -130,7 +133,8 @@ StatusOr<Json> AddedTokens(const GgufFile& file, const Vocabulary& vocabulary) {
 StatusOr<std::optional<std::string>> NamedToken(const GgufFile& file, const std::string& key, const std::vector<std::string>& tokens) {
   ASSIGN_OR_RETURN(const std::optional<int64_t> id, file.FindInt(key));
   if (!id) return std::optional<std::string>();
-  if (*id < 0 || *id >= static_cast<int64_t>(tokens.size())) return DataLoss("%s: %s is %d, but there are %d tokens", file.path(), key, *id, tokens.size());
+  if (*id < 0 || *id >= static_cast<int64_t>(tokens.size()))
+    return DataLoss("%s: %s is %d, but there are %d tokens", file.path(), key, *id, tokens.size());
   return std::optional<std::string>(tokens[static_cast<size_t>(*id)]);
 }
 
@@ -172,7 +176,8 @@ StatusOr<Json> PostProcessor(const GgufFile& file, const PreTokenizer& pre, cons
 
 StatusOr<Json> TokenizerJson(const GgufFile& file) {
   ASSIGN_OR_RETURN(const std::string model, file.GetString("tokenizer.ggml.model"));
-  if (model != "gpt2") return Unimplemented("%s: tokenizer \"%s\" (tokenizer.ggml.model); only byte-level BPE (\"gpt2\") is supported", file.path(), model);
+  if (model != "gpt2")
+    return Unimplemented("%s: tokenizer \"%s\" (tokenizer.ggml.model); only byte-level BPE (\"gpt2\") is supported", file.path(), model);
   ASSIGN_OR_RETURN(const PreTokenizer pre, PreTokenizerOf(file));
   Vocabulary vocabulary;
   RETURN_IF_ERROR(ReadVocabulary(file, &vocabulary));

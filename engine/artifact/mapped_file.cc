@@ -12,7 +12,9 @@ namespace switchyard {
 namespace {
 struct Descriptor {
   int fd = -1;
-  ~Descriptor() { if (fd >= 0) close(fd); }
+  ~Descriptor() {
+    if (fd >= 0) close(fd);
+  }
 };
 
 StatusOr<size_t> OpenRegular(const std::string& path, Descriptor* out) {

@@ -63,11 +63,14 @@ class Fields {
   Status RefuseUnknown() const {
     for (const auto& [key, value] : json_.items()) {
       if (seen_.contains(key) || value.is_null() || value.is_string() || value == false) continue;
-      return Unimplemented("%s: \"%s\" = %s is not known to this version and may change the model's mathematics", where_, key.substr(0, 80), Short(value));
+      return Unimplemented("%s: \"%s\" = %s is not known to this version and may change the model's mathematics", where_, key.substr(0, 80),
+                           Short(value));
     }
     return OkStatus();
   }
-  void Ignore(std::initializer_list<const char*> keys) { for (const char* k : keys) seen_.insert(k); }
+  void Ignore(std::initializer_list<const char*> keys) {
+    for (const char* k : keys) seen_.insert(k);
+  }
   const std::string& where() const { return where_; }
   static std::string Short(const Json& v) { return v.dump(-1, ' ', false, Json::error_handler_t::replace).substr(0, 120); }
 
@@ -84,7 +87,8 @@ Status ParseRopeScaling(const Json& json, const std::string& where, RopeConfig* 
   RETURN_IF_ERROR(f.String("rope_type", &type));
   RETURN_IF_ERROR(f.String("type", &legacy));
   if (!legacy.empty()) {
-    if (json.contains("rope_type") && legacy != type) return DataLoss("%s: \"type\" is \"%s\" but \"rope_type\" is \"%s\"", where, legacy, type);
+    if (json.contains("rope_type") && legacy != type)
+      return DataLoss("%s: \"type\" is \"%s\" but \"rope_type\" is \"%s\"", where, legacy, type);
     type = legacy;
   }
   if (f.Has("rope_theta")) {
@@ -128,13 +132,16 @@ Status ParseRope(Fields* f, RopeConfig* rope) {
   RopeConfig from_scaling, from_parameters;
   const bool scaling = f->Has("rope_scaling"), parameters = f->Has("rope_parameters");
   if (scaling) RETURN_IF_ERROR(ParseRopeScaling(f->At("rope_scaling"), f->where() + ": rope_scaling", &from_scaling, &scaling_theta));
-  if (parameters) RETURN_IF_ERROR(ParseRopeScaling(f->At("rope_parameters"), f->where() + ": rope_parameters", &from_parameters, &parameters_theta));
+  if (parameters)
+    RETURN_IF_ERROR(ParseRopeScaling(f->At("rope_parameters"), f->where() + ": rope_parameters", &from_parameters, &parameters_theta));
   if (scaling && parameters) {
     const auto key = [](const RopeConfig& r) {
       return std::tuple(r.llama3.has_value(), r.llama3 ? r.llama3->factor : 0, r.llama3 ? r.llama3->low_freq_factor : 0,
-                        r.llama3 ? r.llama3->high_freq_factor : 0, r.llama3 ? r.llama3->original_max_positions : 0, r.linear_factor.value_or(0));
+                        r.llama3 ? r.llama3->high_freq_factor : 0, r.llama3 ? r.llama3->original_max_positions : 0,
+                        r.linear_factor.value_or(0));
     };
-    if (key(from_scaling) != key(from_parameters)) return DataLoss("%s: rope_scaling and rope_parameters contradict each other", f->where());
+    if (key(from_scaling) != key(from_parameters))
+      return DataLoss("%s: rope_scaling and rope_parameters contradict each other", f->where());
   }
   *rope = parameters ? from_parameters : from_scaling;
   std::optional<double> theta;
@@ -150,7 +157,8 @@ Status ParseRope(Fields* f, RopeConfig* rope) {
 StatusOr<std::vector<int32_t>> TokenList(const Json& v, const std::string& where) {
   std::vector<int32_t> ids;
   for (const Json& id : v.is_array() ? v : Json::array({v})) {
-    if (!id.is_number_unsigned() || id.get<uint64_t>() > INT32_MAX) return DataLoss("%s must be a token id or a list of them, found %s", where, Fields::Short(v));
+    if (!id.is_number_unsigned() || id.get<uint64_t>() > INT32_MAX)
+      return DataLoss("%s must be a token id or a list of them, found %s", where, Fields::Short(v));
     ids.push_back(id.get<int32_t>());
   }
   return ids;
@@ -161,17 +169,22 @@ StatusOr<Architecture> ParseArchitecture(Fields* f) {
   RETURN_IF_ERROR(f->String("model_type", &type));
   if (f->Has("architectures")) {
     const Json& list = f->At("architectures");
-    if (!list.is_array() || list.size() != 1 || !list[0].is_string()) return DataLoss("%s: \"architectures\" must be a list of one name", f->where());
+    if (!list.is_array() || list.size() != 1 || !list[0].is_string())
+      return DataLoss("%s: \"architectures\" must be a list of one name", f->where());
     name = list[0].get<std::string>();
   }
-  struct Row { const char* type; const char* name; Architecture architecture; };
+  struct Row {
+    const char* type;
+    const char* name;
+    Architecture architecture;
+  };
   for (const Row& row : {Row{"llama", "LlamaForCausalLM", Architecture::kLlama}, Row{"qwen2", "Qwen2ForCausalLM", Architecture::kQwen2},
                          Row{"qwen3", "Qwen3ForCausalLM", Architecture::kQwen3}}) {
     if (type == row.type && (name.empty() || name == row.name)) return row.architecture;
     if (type.empty() && name == row.name) return row.architecture;
   }
-  return Unimplemented("%s: model_type \"%s\" with architecture \"%s\" is not supported (expected llama, qwen2 or qwen3 for causal LM)", f->where(),
-                       type.substr(0, 60), name.substr(0, 60));
+  return Unimplemented("%s: model_type \"%s\" with architecture \"%s\" is not supported (expected llama, qwen2 or qwen3 for causal LM)",
+                       f->where(), type.substr(0, 60), name.substr(0, 60));
 }
 }  // namespace
 
@@ -194,9 +207,10 @@ StatusOr<ModelConfig> ParseModelConfig(const std::string& text, const std::strin
   RETURN_IF_ERROR(f.Number("rms_norm_eps", 0, 1, &c.rms_norm_eps));
   if (c.head_dim == 0) {
     if (c.architecture == Architecture::kQwen3) {
-      c.head_dim = 128;   // transformers' default for Qwen3
+      c.head_dim = 128;  // transformers' default for Qwen3
     } else if (c.hidden_size % c.num_heads != 0) {
-      return DataLoss("%s: hidden_size %d is no multiple of num_attention_heads %d, and head_dim is missing", file, c.hidden_size, c.num_heads);
+      return DataLoss("%s: hidden_size %d is no multiple of num_attention_heads %d, and head_dim is missing", file, c.hidden_size,
+                      c.num_heads);
     } else {
       c.head_dim = c.hidden_size / c.num_heads;
     }
@@ -226,7 +240,8 @@ StatusOr<ModelConfig> ParseModelConfig(const std::string& text, const std::strin
     const Json& types = f.At("layer_types");
     if (!types.is_array()) return DataLoss("%s: \"layer_types\" must be a list", file);
     for (const Json& t : types) {
-      if (t != "full_attention") return Unimplemented("%s: \"layer_types\" holds %s; only full_attention is supported", file, Fields::Short(t));
+      if (t != "full_attention")
+        return Unimplemented("%s: \"layer_types\" holds %s; only full_attention is supported", file, Fields::Short(t));
     }
   }
   RETURN_IF_ERROR(ParseRope(&f, &c.rope));
@@ -239,9 +254,26 @@ StatusOr<ModelConfig> ParseModelConfig(const std::string& text, const std::strin
   if (f.Has("eos_token_id")) {
     ASSIGN_OR_RETURN(c.eos_token_ids, TokenList(f.At("eos_token_id"), file + ": \"eos_token_id\""));
   }
-  f.Ignore({"attention_dropout", "initializer_range", "use_cache", "pad_token_id", "transformers_version", "_name_or_path", "max_window_layers",
-            "sliding_window", "rope_interleaved", "is_llama_config", "id2label", "label2id", "transformers.js_config", "chunk_size_feed_forward",
-            "output_attentions", "output_hidden_states", "return_dict", "problem_type", "use_mrope", "switchyard_untrained"});
+  f.Ignore({"attention_dropout",
+            "initializer_range",
+            "use_cache",
+            "pad_token_id",
+            "transformers_version",
+            "_name_or_path",
+            "max_window_layers",
+            "sliding_window",
+            "rope_interleaved",
+            "is_llama_config",
+            "id2label",
+            "label2id",
+            "transformers.js_config",
+            "chunk_size_feed_forward",
+            "output_attentions",
+            "output_hidden_states",
+            "return_dict",
+            "problem_type",
+            "use_mrope",
+            "switchyard_untrained"});
   RETURN_IF_ERROR(f.Only("rope_interleaved", false));
   RETURN_IF_ERROR(f.RefuseUnknown());
   return c;

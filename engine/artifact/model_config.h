@@ -22,7 +22,7 @@ struct RopeConfig {
     double original_max_positions = 8192;
   };
   std::optional<Llama3> llama3;
-  std::optional<double> linear_factor;   // rope_type "linear": positions divided by this
+  std::optional<double> linear_factor;  // rope_type "linear": positions divided by this
 };
 
 struct ModelConfig {
@@ -37,14 +37,14 @@ struct ModelConfig {
   int32_t max_positions = 0;
   double rms_norm_eps = 1e-6;
   bool tie_embeddings = false;
-  bool attention_bias = false;           // bias on q, k, v (Qwen2.5; Llama with attention_bias: also on o)
+  bool attention_bias = false;  // bias on q, k, v (Qwen2.5; Llama with attention_bias: also on o)
   bool attention_output_bias = false;
-  bool mlp_bias = false;                 // refused unless false
-  bool qk_norm = false;                  // Qwen3: RMSNorm over head_dim on q and k before rope
+  bool mlp_bias = false;  // refused unless false
+  bool qk_norm = false;   // Qwen3: RMSNorm over head_dim on q and k before rope
   RopeConfig rope;
-  std::string dtype;                     // "bfloat16", "float32", ... as the file says; "" when silent
+  std::string dtype;  // "bfloat16", "float32", ... as the file says; "" when silent
   std::optional<int32_t> bos_token_id;
-  std::vector<int32_t> eos_token_ids;    // generation_config.json's when present, else config.json's
+  std::vector<int32_t> eos_token_ids;  // generation_config.json's when present, else config.json's
 };
 
 // `directory` holds config.json and perhaps generation_config.json.

@@ -24,7 +24,8 @@ std::string Module(int32_t layer, const char* block, const char* projection) {
 
 class Reader {
  public:
-  Reader(const std::string& directory, const ModelConfig& base, const PeftReadOptions& options, const PeftConfig& config, const SafetensorsFile& file)
+  Reader(const std::string& directory, const ModelConfig& base, const PeftReadOptions& options, const PeftConfig& config,
+         const SafetensorsFile& file)
       : base_(base), options_(options), config_(config), path_(file.path()) {
     adapter_.directory = directory;
     for (const auto& [name, view] : file.tensors()) {
@@ -42,15 +43,17 @@ class Reader {
       RETURN_IF_ERROR(ReadPair(l, FfnProjection::kDown, &layer.down));
     }
     if (!adapter_.coverage.missing.empty()) {
-      return DataLoss("%s: %d of %d expected tensors are missing, first \"%s\"", path_, adapter_.coverage.missing.size(), adapter_.coverage.expected,
-                      adapter_.coverage.missing[0]);
+      return DataLoss("%s: %d of %d expected tensors are missing, first \"%s\"", path_, adapter_.coverage.missing.size(),
+                      adapter_.coverage.expected, adapter_.coverage.missing[0]);
     }
     RETURN_IF_ERROR(ClassifyRest());
     if (adapter_.coverage.loaded == 0) {
-      return InvalidArgument("%s: no tensor of the feed-forward block; expected model.layers.N.mlp.{gate,up,down}_proj.lora_{A,B}.weight", path_);
+      return InvalidArgument("%s: no tensor of the feed-forward block; expected model.layers.N.mlp.{gate,up,down}_proj.lora_{A,B}.weight",
+                             path_);
     }
     if (!any_delta_ && !options_.allow_zero_delta) {
-      return InvalidArgument("%s: every B (or A) is zero, so the adapter changes nothing; use the zero expert, or allow a zero delta explicitly", path_);
+      return InvalidArgument(
+          "%s: every B (or A) is zero, so the adapter changes nothing; use the zero expert, or allow a zero delta explicitly", path_);
     }
     adapter_.untrained = config_.untrained();
     return std::move(adapter_);
@@ -62,7 +65,8 @@ class Reader {
     const std::string a_name = module + ".lora_A.weight", b_name = module + ".lora_B.weight";
     const bool has_a = left_.contains(a_name), has_b = left_.contains(b_name);
     if (!config_.Targets(module, l)) {
-      if (has_a || has_b) return DataLoss("%s: tensor \"%s\" is there but adapter_config.json does not target %s", path_, has_a ? a_name : b_name, module);
+      if (has_a || has_b)
+        return DataLoss("%s: tensor \"%s\" is there but adapter_config.json does not target %s", path_, has_a ? a_name : b_name, module);
       return OkStatus();
     }
     adapter_.coverage.expected += 2;
@@ -86,8 +90,8 @@ class Reader {
   StatusOr<TensorView> Take(const std::string& name, const std::vector<int64_t>& shape) {
     TensorView view = std::move(left_.extract(name).mapped());
     if (view.shape != shape) {
-      return InvalidArgument("%s: tensor \"%s\": expected shape %s (rank of adapter_config.json, sizes of the base), found %s", path_, name, ShapeString(shape),
-                             ShapeString(view.shape));
+      return InvalidArgument("%s: tensor \"%s\": expected shape %s (rank of adapter_config.json, sizes of the base), found %s", path_, name,
+                             ShapeString(shape), ShapeString(view.shape));
     }
     if (view.dtype != DType::kF32 && view.dtype != DType::kF16 && view.dtype != DType::kBF16) {
       return Unimplemented("%s: tensor \"%s\": dtype %s, expected F32, F16 or BF16", path_, name, DTypeName(view.dtype));
@@ -104,8 +108,11 @@ class Reader {
       });
       if (!attention) return Unimplemented("%s: tensor \"%s\" is no part of a feed-forward LoRA expert", path_, name.substr(0, 200));
       if (!options_.allow_attention) {
-        return Unimplemented("%s: tensor \"%s\": attention LoRA cannot be routed per token; load with attention tensors ignored, or train the adapter on the "
-                             "feed-forward block only", path_, name.substr(0, 200));
+        return Unimplemented(
+            "%s: tensor \"%s\": attention LoRA cannot be routed per token; load with attention tensors ignored, or train the adapter on "
+            "the "
+            "feed-forward block only",
+            path_, name.substr(0, 200));
       }
       adapter_.coverage.ignored.push_back(name);
     }
@@ -117,7 +124,7 @@ class Reader {
   const PeftConfig& config_;
   const std::string path_;
   std::map<std::string, TensorView> left_;
-  std::string twice_;   // a tensor under both of PEFT's spellings
+  std::string twice_;  // a tensor under both of PEFT's spellings
   PeftAdapter adapter_;
   bool any_delta_ = false;
 };

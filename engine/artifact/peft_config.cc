@@ -30,7 +30,8 @@ StatusOr<std::vector<std::string>> StringList(const Json& v, const std::string& 
   if (!v.is_array() || v.size() > 10000) return DataLoss("%s must be a list of names, found %s", where, Short(v));
   std::vector<std::string> names;
   for (const Json& name : v) {
-    if (!name.is_string() || name.get_ref<const std::string&>().empty()) return DataLoss("%s must be a list of names, found %s", where, Short(v));
+    if (!name.is_string() || name.get_ref<const std::string&>().empty())
+      return DataLoss("%s must be a list of names, found %s", where, Short(v));
     names.push_back(name.get<std::string>());
   }
   return names;
@@ -38,14 +39,27 @@ StatusOr<std::vector<std::string>> StringList(const Json& v, const std::string& 
 
 // Honoured fields are read in Parse. These change nothing at inference.
 const std::set<std::string> kHarmless = {
-    "base_model_name_or_path", "revision", "inference_mode", "lora_dropout", "task_type", "auto_mapping", "peft_version", "runtime_config",
-    "loftq_config", "eva_config", "corda_config", "lora_ga_config", "megatron_core", "qalora_group_size", "ensure_weight_tying", "velora_config"};
+    "base_model_name_or_path", "revision",     "inference_mode", "lora_dropout", "task_type",      "auto_mapping",  "peft_version",
+    "runtime_config",          "loftq_config", "eva_config",     "corda_config", "lora_ga_config", "megatron_core", "qalora_group_size",
+    "ensure_weight_tying",     "velora_config"};
 // These change the mathematics; anything but "off" is refused by name.
 const std::set<std::string> kRefused = {
-    "use_dora", "fan_in_fan_out", "modules_to_save", "lora_bias", "layer_replication", "trainable_token_indices", "megatron_config", "use_qalora",
-    "alora_invocation_tokens", "target_parameters", "use_bdlora", "arrow_config", "kasa_config", "monteclora_config"};
-const std::set<std::string> kHonoured = {"peft_type", "r", "lora_alpha", "use_rslora", "target_modules", "exclude_modules", "bias", "rank_pattern", "alpha_pattern",
-                                         "layers_to_transform", "layers_pattern", "switchyard_untrained", "init_lora_weights"};
+    "use_dora",        "fan_in_fan_out",   "modules_to_save",         "lora_bias",         "layer_replication", "trainable_token_indices",
+    "megatron_config", "use_qalora",       "alora_invocation_tokens", "target_parameters", "use_bdlora",        "arrow_config",
+    "kasa_config",     "monteclora_config"};
+const std::set<std::string> kHonoured = {"peft_type",
+                                         "r",
+                                         "lora_alpha",
+                                         "use_rslora",
+                                         "target_modules",
+                                         "exclude_modules",
+                                         "bias",
+                                         "rank_pattern",
+                                         "alpha_pattern",
+                                         "layers_to_transform",
+                                         "layers_pattern",
+                                         "switchyard_untrained",
+                                         "init_lora_weights"};
 
 // How PEFT initialised the adapter before training. Some ways take the first low-rank part out of the base weights, so that the trained
 // adapter belongs to that changed base (which is not saved) and not to the one served here. PEFT's own comparisons, prefixes included.
@@ -56,13 +70,15 @@ Status CheckInitialisation(const Json& v, const std::string& file) {
   if (name == "gaussian" || name == "eva" || name == "orthogonal" || name == "mica") return OkStatus();
   if (name.starts_with("pissa") || name.starts_with("corda") || name == "olora" || name == "lora_ga") {
     return Unimplemented(
-        "%s: \"init_lora_weights\" = %s takes the adapter's first value out of the base weights, so the adapter does not fit the base as it is; "
+        "%s: \"init_lora_weights\" = %s takes the adapter's first value out of the base weights, so the adapter does not fit the base as "
+        "it is; "
         "convert it with PEFT's save_pretrained(path_initial_model_for_weight_conversion=...), which writes a plain LoRA",
         file, Short(v));
   }
   if (name == "loftq") {
     return Unimplemented(
-        "%s: \"init_lora_weights\" = %s puts quantised weights in the base's place, so the adapter does not fit the base as it is, and PEFT has no "
+        "%s: \"init_lora_weights\" = %s puts quantised weights in the base's place, so the adapter does not fit the base as it is, and "
+        "PEFT has no "
         "conversion; train it with another initialisation",
         file, Short(v));
   }
@@ -90,20 +106,27 @@ StatusOr<PeftConfig> PeftConfig::Parse(const std::string& text, const std::strin
   for (const auto& [key, value] : json.items()) {
     if (kHonoured.contains(key) || kHarmless.contains(key)) continue;
     if (IsEmpty(value)) continue;
-    if (kRefused.contains(key)) return Unimplemented("%s: \"%s\" = %s is not supported by the feed-forward mixture", file, key, Short(value));
-    return Unimplemented("%s: \"%s\" = %s is not known to this version and may change the adapter's mathematics", file, key.substr(0, 80), Short(value));
+    if (kRefused.contains(key))
+      return Unimplemented("%s: \"%s\" = %s is not supported by the feed-forward mixture", file, key, Short(value));
+    return Unimplemented("%s: \"%s\" = %s is not known to this version and may change the adapter's mathematics", file, key.substr(0, 80),
+                         Short(value));
   }
-  if (json.value("peft_type", Json()) != "LORA") return Unimplemented("%s: \"peft_type\" = %s, expected \"LORA\"", file, Short(json.value("peft_type", Json())));
-  if (json.contains("bias") && json["bias"] != "none") return Unimplemented("%s: \"bias\" = %s, expected \"none\"", file, Short(json["bias"]));
+  if (json.value("peft_type", Json()) != "LORA")
+    return Unimplemented("%s: \"peft_type\" = %s, expected \"LORA\"", file, Short(json.value("peft_type", Json())));
+  if (json.contains("bias") && json["bias"] != "none")
+    return Unimplemented("%s: \"bias\" = %s, expected \"none\"", file, Short(json["bias"]));
   if (json.contains("init_lora_weights")) RETURN_IF_ERROR(CheckInitialisation(json["init_lora_weights"], file));
 
   const auto compile = [&](const std::string& pattern, double value, const std::string& field) -> StatusOr<std::shared_ptr<const Pattern>> {
     auto compiled = std::make_shared<const Pattern>(pattern, value);
-    if (!compiled->regex.ok()) return Unimplemented("%s: \"%s\": the pattern \"%s\" cannot be used: %s", file, field, pattern.substr(0, 100), compiled->regex.error());
+    if (!compiled->regex.ok())
+      return Unimplemented("%s: \"%s\": the pattern \"%s\" cannot be used: %s", file, field, pattern.substr(0, 100),
+                           compiled->regex.error());
     return compiled;
   };
   const auto positive = [&](const Json& v, const std::string& field, bool integer, double high, double* out) -> Status {
-    if (!(integer ? v.is_number_integer() : v.is_number()) || !std::isfinite(v.get<double>()) || v.get<double>() <= 0 || v.get<double>() > high) {
+    if (!(integer ? v.is_number_integer() : v.is_number()) || !std::isfinite(v.get<double>()) || v.get<double>() <= 0 ||
+        v.get<double>() > high) {
       return DataLoss("%s: \"%s\" must be a positive %s up to %g, found %s", file, field, integer ? "integer" : "number", high, Short(v));
     }
     *out = v.get<double>();
@@ -163,15 +186,18 @@ StatusOr<PeftConfig> PeftConfig::Parse(const std::string& text, const std::strin
     return DataLoss("%s: \"layers_pattern\" without \"layers_to_transform\"", file);
   }
 
-  for (const auto& [field, out] : {std::pair{"rank_pattern", &config.rank_patterns_}, std::pair{"alpha_pattern", &config.alpha_patterns_}}) {
+  for (const auto& [field, out] :
+       {std::pair{"rank_pattern", &config.rank_patterns_}, std::pair{"alpha_pattern", &config.alpha_patterns_}}) {
     const Json map = json.value(field, Json());
     if (IsEmpty(map)) continue;
-    if (!map.is_object() || map.size() > 10000) return DataLoss("%s: \"%s\" must map patterns to numbers, found %s", file, field, Short(map));
+    if (!map.is_object() || map.size() > 10000)
+      return DataLoss("%s: \"%s\" must map patterns to numbers, found %s", file, field, Short(map));
     // PEFT keeps the file's order and takes the first match; nlohmann's default map sorts, so the text is read again in order.
-    const auto in_order = nlohmann::ordered_json::parse(text);   // named: the loop below must not outlive a temporary
+    const auto in_order = nlohmann::ordered_json::parse(text);  // named: the loop below must not outlive a temporary
     for (const auto& [pattern, value] : in_order[field].items()) {
       double number = 0;
-      RETURN_IF_ERROR(positive(Json(value), std::string(field) + "\"[\"" + pattern.substr(0, 60), field == std::string_view("rank_pattern"), 1e6, &number));
+      RETURN_IF_ERROR(positive(Json(value), std::string(field) + "\"[\"" + pattern.substr(0, 60), field == std::string_view("rank_pattern"),
+                               1e6, &number));
       ASSIGN_OR_RETURN(auto compiled, compile("(?:.*\\.)?(?:" + pattern + ")", number, field));
       out->push_back(std::move(compiled));
     }
@@ -189,7 +215,8 @@ bool PeftConfig::Targets(const std::string& module, int32_t layer) const {
   if (!layers_) return true;
   int64_t index = layer;
   if (!layer_patterns_.empty()) {
-    const auto matched = std::any_of(layer_patterns_.begin(), layer_patterns_.end(), [&](const auto& p) { return RE2::FullMatch(module, p->regex, &index); });
+    const auto matched = std::any_of(layer_patterns_.begin(), layer_patterns_.end(),
+                                     [&](const auto& p) { return RE2::FullMatch(module, p->regex, &index); });
     if (!matched) return false;
   }
   return std::find(layers_->begin(), layers_->end(), index) != layers_->end();

@@ -20,11 +20,11 @@ class PeftConfig {
   // `module` as PEFT names it inside the model: "model.layers.3.mlp.gate_proj". `layer` is its number.
   bool Targets(const std::string& module, int32_t layer) const;
   int32_t Rank(const std::string& module) const;
-  double Scale(const std::string& module) const;   // alpha / r, or alpha / sqrt(r); patterns applied
+  double Scale(const std::string& module) const;  // alpha / r, or alpha / sqrt(r); patterns applied
   bool untrained() const { return untrained_; }
 
  private:
-  struct Pattern;                                  // a regular expression and its value
+  struct Pattern;  // a regular expression and its value
   int32_t rank_ = 8;
   double alpha_ = 8;
   bool rslora_ = false, untrained_ = false, all_linear_ = false;

@@ -11,21 +11,37 @@ namespace {
 
 nlohmann::ordered_json ConfigJson(const RandomBaseOptions& options) {
   const ModelConfig& c = options.config;
-  struct Names { const char* type; const char* architecture; };
+  struct Names {
+    const char* type;
+    const char* architecture;
+  };
   const Names names = c.architecture == Architecture::kLlama   ? Names{"llama", "LlamaForCausalLM"}
                       : c.architecture == Architecture::kQwen2 ? Names{"qwen2", "Qwen2ForCausalLM"}
                                                                : Names{"qwen3", "Qwen3ForCausalLM"};
-  nlohmann::ordered_json json = {
-      {"architectures", {names.architecture}}, {"model_type", names.type}, {"hidden_size", c.hidden_size}, {"intermediate_size", c.intermediate_size},
-      {"num_hidden_layers", c.num_layers}, {"num_attention_heads", c.num_heads}, {"num_key_value_heads", c.num_kv_heads}, {"head_dim", c.head_dim},
-      {"vocab_size", c.vocab_size}, {"max_position_embeddings", c.max_positions}, {"rms_norm_eps", c.rms_norm_eps}, {"hidden_act", "silu"},
-      {"tie_word_embeddings", c.tie_embeddings}, {"rope_theta", c.rope.theta}, {"dtype", options.dtype}, {"switchyard_untrained", true}};
+  nlohmann::ordered_json json = {{"architectures", {names.architecture}},
+                                 {"model_type", names.type},
+                                 {"hidden_size", c.hidden_size},
+                                 {"intermediate_size", c.intermediate_size},
+                                 {"num_hidden_layers", c.num_layers},
+                                 {"num_attention_heads", c.num_heads},
+                                 {"num_key_value_heads", c.num_kv_heads},
+                                 {"head_dim", c.head_dim},
+                                 {"vocab_size", c.vocab_size},
+                                 {"max_position_embeddings", c.max_positions},
+                                 {"rms_norm_eps", c.rms_norm_eps},
+                                 {"hidden_act", "silu"},
+                                 {"tie_word_embeddings", c.tie_embeddings},
+                                 {"rope_theta", c.rope.theta},
+                                 {"dtype", options.dtype},
+                                 {"switchyard_untrained", true}};
   if (c.bos_token_id) json["bos_token_id"] = *c.bos_token_id;
   if (!c.eos_token_ids.empty()) json["eos_token_id"] = c.eos_token_ids;
   if (c.architecture != Architecture::kQwen2) json["attention_bias"] = c.attention_bias;
   if (c.rope.linear_factor) json["rope_scaling"] = {{"rope_type", "linear"}, {"factor", *c.rope.linear_factor}};
   if (c.rope.llama3) {
-    json["rope_scaling"] = {{"rope_type", "llama3"}, {"factor", c.rope.llama3->factor}, {"low_freq_factor", c.rope.llama3->low_freq_factor},
+    json["rope_scaling"] = {{"rope_type", "llama3"},
+                            {"factor", c.rope.llama3->factor},
+                            {"low_freq_factor", c.rope.llama3->low_freq_factor},
                             {"high_freq_factor", c.rope.llama3->high_freq_factor},
                             {"original_max_position_embeddings", static_cast<int64_t>(c.rope.llama3->original_max_positions)}};
   }
@@ -41,7 +57,8 @@ std::vector<TensorView> Tensors(const RandomBaseOptions& options) {
   };
   // 1/sqrt(fan in) keeps activations of unit size, so logits are neither flat nor one-hot.
   const auto fan = [](int64_t in) { return 1.0 / std::sqrt(static_cast<double>(in)); };
-  const int64_t h = c.hidden_size, m = c.intermediate_size, q = int64_t{c.num_heads} * c.head_dim, kv = int64_t{c.num_kv_heads} * c.head_dim;
+  const int64_t h = c.hidden_size, m = c.intermediate_size, q = int64_t{c.num_heads} * c.head_dim,
+                kv = int64_t{c.num_kv_heads} * c.head_dim;
   add("model.embed_tokens.weight", {c.vocab_size, h}, c.tie_embeddings ? 2 * fan(h) : 1.0);
   for (int32_t l = 0; l < c.num_layers; ++l) {
     const std::string p = "model.layers." + std::to_string(l) + ".";
@@ -73,7 +90,8 @@ std::vector<TensorView> Tensors(const RandomBaseOptions& options) {
 }  // namespace
 
 Status WriteRandomBase(const RandomBaseOptions& options) {
-  if (options.dtype != "float32" && options.dtype != "bfloat16") return InvalidArgument("random base: dtype \"%s\", expected float32 or bfloat16", options.dtype);
+  if (options.dtype != "float32" && options.dtype != "bfloat16")
+    return InvalidArgument("random base: dtype \"%s\", expected float32 or bfloat16", options.dtype);
   const std::string config = ConfigJson(options).dump(2) + "\n";
   RETURN_IF_ERROR(ParseModelConfig(config, options.directory + "/config.json").status());
   ASSIGN_OR_RETURN(StagedDirectory staged, StagedDirectory::Create(options.directory));

@@ -38,11 +38,24 @@ Status Field(const Json& json, const char* key, const std::string& file, T* out)
 
 Json ToJson(const RouterManifest& m) {
   Json experts = Json::array();
-  for (const RouterExpertBinding& e : m.experts) experts.push_back({{"name", e.name}, {"generation", e.generation}, {"is_zero", e.is_zero}});
-  Json json = {{"format_version", m.format_version}, {"name", m.name}, {"kind", m.kind}, {"top_k", m.top_k}, {"weight_mode", m.weight_mode},
-          {"round_probabilities_bf16", m.round_probabilities_bf16}, {"mixing", m.mixing}, {"causal", m.causal}, {"separable", m.separable},
-          {"base_generation", m.base_generation}, {"num_layers", m.num_layers}, {"hidden_size", m.hidden_size}, {"experts", experts},
-          {"tensors_sha256", m.tensors_sha256}, {"untrained", m.untrained}, {"golden_probes", m.golden_probes}};
+  for (const RouterExpertBinding& e : m.experts)
+    experts.push_back({{"name", e.name}, {"generation", e.generation}, {"is_zero", e.is_zero}});
+  Json json = {{"format_version", m.format_version},
+               {"name", m.name},
+               {"kind", m.kind},
+               {"top_k", m.top_k},
+               {"weight_mode", m.weight_mode},
+               {"round_probabilities_bf16", m.round_probabilities_bf16},
+               {"mixing", m.mixing},
+               {"causal", m.causal},
+               {"separable", m.separable},
+               {"base_generation", m.base_generation},
+               {"num_layers", m.num_layers},
+               {"hidden_size", m.hidden_size},
+               {"experts", experts},
+               {"tensors_sha256", m.tensors_sha256},
+               {"untrained", m.untrained},
+               {"golden_probes", m.golden_probes}};
   if (!m.derive.empty()) json["derive"] = m.derive;
   if (!m.load_shares.empty()) json["load_shares"] = m.load_shares;
   return json;
@@ -53,7 +66,8 @@ Status ReadLoadShares(const Json& json, const std::string& file, RouterManifest*
   if (!json.contains("load_shares")) return OkStatus();
   const Json& layers = json["load_shares"];
   const auto wrong = [&] {
-    return DataLoss("%s: \"load_shares\": expected %d lists of %d shares that sum to 1, found %s", file, m->num_layers, m->experts.size(), Short(layers));
+    return DataLoss("%s: \"load_shares\": expected %d lists of %d shares that sum to 1, found %s", file, m->num_layers, m->experts.size(),
+                    Short(layers));
   };
   if (!layers.is_array() || layers.size() != static_cast<size_t>(m->num_layers)) return wrong();
   for (const Json& layer : layers) {
@@ -76,7 +90,8 @@ StatusOr<RouterManifest> ParseManifest(const std::string& text, const std::strin
   if (!json.is_object()) return DataLoss("%s: expected a JSON object", file);
   RouterManifest m;
   RETURN_IF_ERROR(Field(json, "format_version", file, &m.format_version));
-  if (m.format_version != kFormatVersion) return Unimplemented("%s: format_version %d, expected %d", file, m.format_version, kFormatVersion);
+  if (m.format_version != kFormatVersion)
+    return Unimplemented("%s: format_version %d, expected %d", file, m.format_version, kFormatVersion);
   RETURN_IF_ERROR(Field(json, "name", file, &m.name));
   RETURN_IF_ERROR(Field(json, "kind", file, &m.kind));
   RETURN_IF_ERROR(Field(json, "top_k", file, &m.top_k));
@@ -106,7 +121,8 @@ StatusOr<RouterManifest> ParseManifest(const std::string& text, const std::strin
     }
   }
   for (const auto& [key, value] : json.items()) {
-    if (key != "load_shares" && !ToJson(m).contains(key)) return Unimplemented("%s: \"%s\" is not known to format_version %d", file, key.substr(0, 80), kFormatVersion);
+    if (key != "load_shares" && !ToJson(m).contains(key))
+      return Unimplemented("%s: \"%s\" is not known to format_version %d", file, key.substr(0, 80), kFormatVersion);
   }
   if (m.mixing != "ffn") return Unimplemented("%s: mixing \"%s\", expected \"ffn\"", file, m.mixing.substr(0, 40));
   if (!m.causal) return Unimplemented("%s: a non-causal router depends on later tokens and cannot serve", file);
@@ -129,7 +145,8 @@ std::string Names(const std::vector<RouterExpertBinding>& experts) {
 }  // namespace
 
 StatusOr<RouterArtifact> ReadRouterArtifact(const std::string& directory) {
-  const std::string manifest_path = (fs::path(directory) / "router.json").string(), tensors_path = (fs::path(directory) / "router.safetensors").string();
+  const std::string manifest_path = (fs::path(directory) / "router.json").string(),
+                    tensors_path = (fs::path(directory) / "router.safetensors").string();
   RouterArtifact artifact;
   artifact.directory = directory;
   ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(manifest_path, 4 << 20));
@@ -140,15 +157,18 @@ StatusOr<RouterArtifact> ReadRouterArtifact(const std::string& directory) {
     return DataLoss("%s: SHA-256 %s, the manifest expects %s", tensors_path, hash, artifact.manifest.tensors_sha256.substr(0, 64));
   }
   for (const auto& [name, view] : artifact.tensors->tensors()) {
-    if (const auto at = FirstNonFinite(view)) return DataLoss("%s: tensor \"%s\" holds NaN or infinity at element %d", tensors_path, name, *at);
+    if (const auto at = FirstNonFinite(view))
+      return DataLoss("%s: tensor \"%s\" holds NaN or infinity at element %d", tensors_path, name, *at);
   }
   artifact.generation = Sha256Hex(Sha256Hex(text) + hash);
   return artifact;
 }
 
-Status CheckRouterBinding(const RouterManifest& manifest, const std::string& base_generation, const std::vector<RouterExpertBinding>& experts) {
+Status CheckRouterBinding(const RouterManifest& manifest, const std::string& base_generation,
+                          const std::vector<RouterExpertBinding>& experts) {
   if (manifest.base_generation != base_generation) {
-    return FailedPrecondition("router \"%s\" was made for base %s, the loaded base is %s", manifest.name, manifest.base_generation.substr(0, 64), base_generation);
+    return FailedPrecondition("router \"%s\" was made for base %s, the loaded base is %s", manifest.name,
+                              manifest.base_generation.substr(0, 64), base_generation);
   }
   bool same = manifest.experts.size() == experts.size();
   for (size_t i = 0; same && i < experts.size(); ++i) {
@@ -156,7 +176,8 @@ Status CheckRouterBinding(const RouterManifest& manifest, const std::string& bas
            manifest.experts[i].is_zero == experts[i].is_zero;
   }
   if (same) return OkStatus();
-  return FailedPrecondition("router \"%s\" was made for experts %s, in this order; loaded are %s", manifest.name, Names(manifest.experts), Names(experts));
+  return FailedPrecondition("router \"%s\" was made for experts %s, in this order; loaded are %s", manifest.name, Names(manifest.experts),
+                            Names(experts));
 }
 
 Status WriteRouterArtifact(const std::string& directory, RouterManifest manifest, const std::vector<TensorView>& tensors) {

@@ -15,7 +15,7 @@ namespace switchyard {
 
 struct RouterExpertBinding {
   std::string name;
-  std::string generation;        // SHA-256 of the adapter, hex; "zero" for the zero expert
+  std::string generation;  // SHA-256 of the adapter, hex; "zero" for the zero expert
   bool is_zero = false;
 };
 
@@ -24,21 +24,21 @@ struct RouterExpertBinding {
 struct RouterManifest {
   int32_t format_version = 1;
   std::string name;
-  std::string kind;              // a method of docs/routing-methods.md: "linear", "arrow", ...
+  std::string kind;  // a method of docs/routing-methods.md: "linear", "arrow", ...
   int32_t top_k = 1;
-  std::string weight_mode;       // "renorm" (over the selected) | "raw" (softmax value) | "one" (1 / number selected)
-  bool round_probabilities_bf16 = false;   // the Dense2MoE compatibility mode
+  std::string weight_mode;                // "renorm" (over the selected) | "raw" (softmax value) | "one" (1 / number selected)
+  bool round_probabilities_bf16 = false;  // the Dense2MoE compatibility mode
   std::string mixing = "ffn";
   bool causal = true;
   bool separable = false;
-  std::string derive;            // how a new expert's tensors follow from its own matrices: a rule of engine/routing/gate_directions.h; "": not
-  std::string base_generation;   // fingerprint of the base, see BaseFingerprint
+  std::string derive;  // how a new expert's tensors follow from its own matrices: a rule of engine/routing/gate_directions.h; "": not
+  std::string base_generation;  // fingerprint of the base, see BaseFingerprint
   int32_t num_layers = 0;
   int32_t hidden_size = 0;
-  std::vector<RouterExpertBinding> experts;   // ordered
-  std::string tensors_sha256;    // of router.safetensors
+  std::vector<RouterExpertBinding> experts;  // ordered
+  std::string tensors_sha256;                // of router.safetensors
   bool untrained = false;
-  int32_t golden_probes = 0;     // P
+  int32_t golden_probes = 0;  // P
   // [num_layers][experts] which part of all selections each expert got over the training data; empty when not known.
   std::vector<std::vector<float>> load_shares;
 };
@@ -46,15 +46,16 @@ struct RouterManifest {
 struct RouterArtifact {
   RouterManifest manifest;
   std::string directory;
-  std::string generation;        // SHA-256 over manifest and tensors, hex
-  std::shared_ptr<const SafetensorsFile> tensors;   // "layers.{l}.router.*"
+  std::string generation;                          // SHA-256 over manifest and tensors, hex
+  std::shared_ptr<const SafetensorsFile> tensors;  // "layers.{l}.router.*"
 };
 
 // Verifies the hash, the format version, finite values. Binding against a base and experts is CheckRouterBinding.
 StatusOr<RouterArtifact> ReadRouterArtifact(const std::string& directory);
 
 // FAILED_PRECONDITION naming both lists when base or ordered experts differ.
-Status CheckRouterBinding(const RouterManifest& manifest, const std::string& base_generation, const std::vector<RouterExpertBinding>& experts);
+Status CheckRouterBinding(const RouterManifest& manifest, const std::string& base_generation,
+                          const std::vector<RouterExpertBinding>& experts);
 
 // Stage, tensors, manifest last, sync, rename. Fills tensors_sha256. ALREADY_EXISTS when `directory` exists.
 Status WriteRouterArtifact(const std::string& directory, RouterManifest manifest, const std::vector<TensorView>& tensors);

@@ -1,5 +1,5 @@
-// Seeded routers with golden probes. The probes' routes come from a plain double-precision evaluation here, so that replaying them at load is a
-// comparison with an independent computation.
+// Seeded routers with golden probes. The probes' routes come from a plain double-precision evaluation here, so that replaying them at load
+// is a comparison with an independent computation.
 
 #include <algorithm>
 #include <cmath>
@@ -10,7 +10,7 @@
 namespace switchyard {
 namespace {
 constexpr int32_t kProbes = 4;
-constexpr double kClearMargin = 1e-3;   // probes whose route hangs on less are drawn again
+constexpr double kClearMargin = 1e-3;  // probes whose route hangs on less are drawn again
 
 std::vector<double> Values(const TensorView& t) {
   std::vector<double> values(t.elements());
@@ -53,7 +53,9 @@ Route Select(const std::vector<double>& logits, int32_t k, const std::string& we
   for (int32_t i = 0; i < k; ++i) selected += p[order[i]];
   for (int32_t i = 0; i < k; ++i) {
     route.experts.push_back(order[i]);
-    route.weights.push_back(static_cast<float>(weight_mode == "renorm" ? p[order[i]] / selected : weight_mode == "raw" ? p[order[i]] : 1.0 / k));
+    route.weights.push_back(static_cast<float>(weight_mode == "renorm" ? p[order[i]] / selected
+                                               : weight_mode == "raw"  ? p[order[i]]
+                                                                       : 1.0 / k));
   }
   return route;
 }

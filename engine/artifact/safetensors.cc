@@ -17,29 +17,34 @@ constexpr uint64_t kMaxHeaderBytes = 100'000'000;
 constexpr size_t kMaxNameBytes = 1024;
 
 StatusOr<DType> ParseDType(const std::string& name, const std::string& where) {
-  for (DType d : {DType::kBool, DType::kU8, DType::kI8, DType::kI16, DType::kI32, DType::kI64, DType::kF16, DType::kBF16, DType::kF32, DType::kF64}) {
+  for (DType d :
+       {DType::kBool, DType::kU8, DType::kI8, DType::kI16, DType::kI32, DType::kI64, DType::kF16, DType::kBF16, DType::kF32, DType::kF64}) {
     if (DTypeName(d) == name) return d;
   }
-  return Unimplemented("%s: dtype \"%s\" is not supported (expected BOOL, U8, I8, I16, I32, I64, F16, BF16, F32 or F64)", where, name.substr(0, 40));
+  return Unimplemented("%s: dtype \"%s\" is not supported (expected BOOL, U8, I8, I16, I32, I64, F16, BF16, F32 or F64)", where,
+                       name.substr(0, 40));
 }
 
 // The reference writer's order of dtypes: by descending alignment, then as its own enumeration has them.
 int WriteOrder(DType dtype) {
-  constexpr DType kOrder[] = {DType::kI64, DType::kF64, DType::kF32, DType::kI32, DType::kBF16, DType::kF16, DType::kI16, DType::kI8, DType::kU8, DType::kBool};
+  constexpr DType kOrder[] = {DType::kI64, DType::kF64, DType::kF32, DType::kI32, DType::kBF16,
+                              DType::kF16, DType::kI16, DType::kI8,  DType::kU8,  DType::kBool};
   return static_cast<int>(std::find(std::begin(kOrder), std::end(kOrder), dtype) - std::begin(kOrder));
 }
 }  // namespace
 
 class SafetensorsParser {
  public:
-  static StatusOr<std::shared_ptr<const SafetensorsFile>> Parse(std::span<const std::byte> bytes, std::shared_ptr<const void> owner, const std::string& path) {
+  static StatusOr<std::shared_ptr<const SafetensorsFile>> Parse(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+                                                                const std::string& path) {
     auto file = std::make_shared<SafetensorsFile>();
     file->path_ = path;
     if (bytes.size() < 8) return DataLoss("%s: expected at least 8 bytes, found %d", path, bytes.size());
     uint64_t header = 0;
     std::memcpy(&header, bytes.data(), 8);
     if (header > kMaxHeaderBytes) return DataLoss("%s: header length %d is over the limit of %d bytes", path, header, kMaxHeaderBytes);
-    if (header > bytes.size() - 8) return DataLoss("%s: header length %d reaches past the end of the file (%d bytes)", path, header, bytes.size());
+    if (header > bytes.size() - 8)
+      return DataLoss("%s: header length %d reaches past the end of the file (%d bytes)", path, header, bytes.size());
     const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + 8, header);
     if (text.empty() || text[0] != '{') return DataLoss("%s: the header must start with '{'", path);
     RETURN_IF_ERROR(CheckStrictJson(text, path + ": header"));
@@ -64,10 +69,13 @@ class SafetensorsParser {
   }
 
  private:
-  static StatusOr<TensorView> ParseTensor(const std::string& name, const nlohmann::json& value, std::span<const std::byte> data, const std::string& path) {
-    if (name.size() > kMaxNameBytes) return DataLoss("%s: a tensor name of %d bytes is over the limit of %d", path, name.size(), kMaxNameBytes);
+  static StatusOr<TensorView> ParseTensor(const std::string& name, const nlohmann::json& value, std::span<const std::byte> data,
+                                          const std::string& path) {
+    if (name.size() > kMaxNameBytes)
+      return DataLoss("%s: a tensor name of %d bytes is over the limit of %d", path, name.size(), kMaxNameBytes);
     const std::string where = path + ": tensor \"" + name + "\"";
-    if (!value.is_object() || value.size() != 3 || !value.contains("dtype") || !value.contains("shape") || !value.contains("data_offsets")) {
+    if (!value.is_object() || value.size() != 3 || !value.contains("dtype") || !value.contains("shape") ||
+        !value.contains("data_offsets")) {
       return DataLoss("%s: expected an object of dtype, shape and data_offsets", where);
     }
     if (!value["dtype"].is_string()) return DataLoss("%s: dtype must be a string", where);
@@ -79,7 +87,8 @@ class SafetensorsParser {
     int64_t size = DTypeBytes(view.dtype);
     bool zero = false;
     for (const auto& d : shape) {
-      if (!d.is_number_unsigned() || d.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX)) return DataLoss("%s: shape must hold non-negative integers", where);
+      if (!d.is_number_unsigned() || d.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX))
+        return DataLoss("%s: shape must hold non-negative integers", where);
       const auto n = static_cast<int64_t>(d.get<uint64_t>());
       view.shape.push_back(n);
       if (n == 0) zero = true;
@@ -91,9 +100,11 @@ class SafetensorsParser {
       return DataLoss("%s: data_offsets must be two non-negative integers", where);
     }
     const auto begin = offsets[0].get<uint64_t>(), end = offsets[1].get<uint64_t>();
-    if (begin > end || end > data.size()) return DataLoss("%s: data_offsets [%d, %d] lie outside the %d data bytes", where, begin, end, data.size());
+    if (begin > end || end > data.size())
+      return DataLoss("%s: data_offsets [%d, %d] lie outside the %d data bytes", where, begin, end, data.size());
     if (end - begin != static_cast<uint64_t>(size)) {
-      return DataLoss("%s: %s %s needs %d bytes, data_offsets give %d", where, DTypeName(view.dtype), ShapeString(view.shape), size, end - begin);
+      return DataLoss("%s: %s %s needs %d bytes, data_offsets give %d", where, DTypeName(view.dtype), ShapeString(view.shape), size,
+                      end - begin);
     }
     view.data = data.subspan(begin, end - begin);
     return view;
@@ -108,7 +119,9 @@ class SafetensorsParser {
     size_t at = 0;
     for (const TensorView* view : order) {
       const auto begin = static_cast<size_t>(view->data.data() - data.data());
-      if (begin != at) return DataLoss("%s: tensor \"%s\" begins at byte %d of the data, expected %d (holes and overlaps are refused)", file.path_, view->name, begin, at);
+      if (begin != at)
+        return DataLoss("%s: tensor \"%s\" begins at byte %d of the data, expected %d (holes and overlaps are refused)", file.path_,
+                        view->name, begin, at);
       at += view->data.size();
     }
     if (at != data.size()) return DataLoss("%s: tensors end at byte %d of the data, the file has %d", file.path_, at, data.size());
@@ -152,14 +165,17 @@ StatusOr<std::shared_ptr<const SafetensorsSet>> SafetensorsSet::OpenModelDirecto
   ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(index, 64 << 20));
   RETURN_IF_ERROR(CheckStrictJson(text, index));
   const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
-  if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object()) return DataLoss("%s: expected an object \"weight_map\"", index);
+  if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object())
+    return DataLoss("%s: expected an object \"weight_map\"", index);
   std::map<std::string, std::string> shard_of;
   std::set<std::string> shards;
   for (const auto& [tensor, shard] : json["weight_map"].items()) {
     if (!shard.is_string()) return DataLoss("%s: weight_map[\"%s\"] must be a file name", index, tensor.substr(0, 200));
     const std::string name = shard.get<std::string>();
-    if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos || name.find('\\') != std::string::npos || name.find('\0') != std::string::npos) {
-      return DataLoss("%s: weight_map[\"%s\"] = \"%s\": expected a plain file name inside the directory", index, tensor.substr(0, 200), name.substr(0, 200));
+    if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos || name.find('\\') != std::string::npos ||
+        name.find('\0') != std::string::npos) {
+      return DataLoss("%s: weight_map[\"%s\"] = \"%s\": expected a plain file name inside the directory", index, tensor.substr(0, 200),
+                      name.substr(0, 200));
     }
     shard_of[tensor] = name;
     shards.insert(name);
@@ -176,7 +192,8 @@ StatusOr<std::shared_ptr<const SafetensorsSet>> SafetensorsSet::OpenModelDirecto
     }
   }
   for (const auto& [tensor, shard] : shard_of) {
-    if (!set->tensors_.contains(tensor)) return DataLoss("%s: tensor \"%s\" is not in %s, where the weight_map says it is", index, tensor, shard);
+    if (!set->tensors_.contains(tensor))
+      return DataLoss("%s: tensor \"%s\" is not in %s, where the weight_map says it is", index, tensor, shard);
   }
   return std::shared_ptr<const SafetensorsSet>(std::move(set));
 }
@@ -187,7 +204,8 @@ StatusOr<TensorView> SafetensorsSet::Get(const std::string& name) const {
   return found->second;
 }
 
-Status WriteSafetensors(const std::string& path, const std::vector<TensorView>& tensors, const std::map<std::string, std::string>& metadata) {
+Status WriteSafetensors(const std::string& path, const std::vector<TensorView>& tensors,
+                        const std::map<std::string, std::string>& metadata) {
   std::vector<const TensorView*> order;
   for (const TensorView& t : tensors) order.push_back(&t);
   std::sort(order.begin(), order.end(), [](const TensorView* a, const TensorView* b) {
@@ -200,7 +218,8 @@ Status WriteSafetensors(const std::string& path, const std::vector<TensorView>& 
   std::vector<std::span<const std::byte>> parts(2);
   for (const TensorView* t : order) {
     if (static_cast<int64_t>(t->data.size()) != t->elements() * DTypeBytes(t->dtype)) {
-      return InvalidArgument("%s: tensor \"%s\" %s %s does not have %d bytes", path, t->name, DTypeName(t->dtype), ShapeString(t->shape), t->data.size());
+      return InvalidArgument("%s: tensor \"%s\" %s %s does not have %d bytes", path, t->name, DTypeName(t->dtype), ShapeString(t->shape),
+                             t->data.size());
     }
     if (header.contains(t->name)) return InvalidArgument("%s: tensor \"%s\" is given twice", path, t->name);
     header[t->name] = {{"dtype", std::string(DTypeName(t->dtype))}, {"shape", t->shape}, {"data_offsets", {at, at + t->data.size()}}};

@@ -12,8 +12,8 @@
 
 namespace switchyard {
 
-// One file. Immutable after Open; thread-safe. Enforces every rule of the reference reader: header <= 100 MB and inside the file, no duplicate
-// keys, offsets contiguous from 0 to the end of the file, sizes equal to shape x dtype with overflow checks.
+// One file. Immutable after Open; thread-safe. Enforces every rule of the reference reader: header <= 100 MB and inside the file, no
+// duplicate keys, offsets contiguous from 0 to the end of the file, sizes equal to shape x dtype with overflow checks.
 class SafetensorsFile {
  public:
   // DATA_LOSS for a broken file, NOT_FOUND when it is absent, UNIMPLEMENTED for a dtype outside DType.
@@ -37,14 +37,14 @@ class SafetensorsFile {
   std::map<std::string, std::string> metadata_;
 };
 
-// Tensors of a directory: `model.safetensors`, or `model.safetensors.index.json` with its shards (plain basenames inside the directory, every
-// tensor in the shard the map says and in no other).
+// Tensors of a directory: `model.safetensors`, or `model.safetensors.index.json` with its shards (plain basenames inside the directory,
+// every tensor in the shard the map says and in no other).
 class SafetensorsSet {
  public:
   static StatusOr<std::shared_ptr<const SafetensorsSet>> OpenModelDirectory(const std::string& directory);
   const std::map<std::string, TensorView>& tensors() const { return tensors_; }
   StatusOr<TensorView> Get(const std::string& name) const;
-  const std::vector<std::string>& files() const { return files_; }   // paths, in name order
+  const std::vector<std::string>& files() const { return files_; }  // paths, in name order
 
  private:
   std::string directory_;
@@ -52,7 +52,9 @@ class SafetensorsSet {
   std::map<std::string, TensorView> tensors_;
 };
 
-// Writes to a temporary file beside `path`, syncs and renames. Tensors are ordered by dtype (descending alignment), then name, as the reference writer does.
-Status WriteSafetensors(const std::string& path, const std::vector<TensorView>& tensors, const std::map<std::string, std::string>& metadata);
+// Writes to a temporary file beside `path`, syncs and renames. Tensors are ordered by dtype (descending alignment), then name, as the
+// reference writer does.
+Status WriteSafetensors(const std::string& path, const std::vector<TensorView>& tensors,
+                        const std::map<std::string, std::string>& metadata);
 
 }  // namespace switchyard

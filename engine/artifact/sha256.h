@@ -18,7 +18,7 @@ class Sha256 {
   ~Sha256();
   void Update(std::span<const std::byte> bytes);
   void Update(std::string_view text);
-  std::string Hex();   // ends the digest; call once
+  std::string Hex();  // ends the digest; call once
 
  private:
   struct Impl;

@@ -9,10 +9,19 @@ namespace {
 
 class StrictJson : public nlohmann::json_sax<nlohmann::json> {
  public:
-  bool start_object(size_t) override { keys_.emplace_back(); return keys_.size() <= 8 || Fail("nested too deeply"); }
-  bool end_object() override { keys_.pop_back(); return true; }
+  bool start_object(size_t) override {
+    keys_.emplace_back();
+    return keys_.size() <= 8 || Fail("nested too deeply");
+  }
+  bool end_object() override {
+    keys_.pop_back();
+    return true;
+  }
   bool start_array(size_t) override { return ++arrays_ <= 8 || Fail("nested too deeply"); }
-  bool end_array() override { --arrays_; return true; }
+  bool end_array() override {
+    --arrays_;
+    return true;
+  }
   bool key(string_t& k) override { return keys_.back().insert(k).second || Fail("key \"" + k.substr(0, 80) + "\" appears twice"); }
   bool null() override { return true; }
   bool boolean(bool) override { return true; }
@@ -27,7 +36,10 @@ class StrictJson : public nlohmann::json_sax<nlohmann::json> {
   const std::string& problem() const { return problem_; }
 
  private:
-  bool Fail(std::string what) { if (problem_.empty()) problem_ = std::move(what); return false; }
+  bool Fail(std::string what) {
+    if (problem_.empty()) problem_ = std::move(what);
+    return false;
+  }
   std::vector<std::set<std::string>> keys_;
   int arrays_ = 0;
   std::string problem_;

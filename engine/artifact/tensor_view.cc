@@ -9,8 +9,8 @@ struct DTypeRow {
   std::string_view name;
   int64_t bytes;
 };
-constexpr DTypeRow kRows[] = {{DType::kBool, "BOOL", 1}, {DType::kU8, "U8", 1},   {DType::kI8, "I8", 1},     {DType::kI16, "I16", 2},
-                              {DType::kI32, "I32", 4},   {DType::kI64, "I64", 8}, {DType::kF16, "F16", 2},   {DType::kBF16, "BF16", 2},
+constexpr DTypeRow kRows[] = {{DType::kBool, "BOOL", 1}, {DType::kU8, "U8", 1},   {DType::kI8, "I8", 1},   {DType::kI16, "I16", 2},
+                              {DType::kI32, "I32", 4},   {DType::kI64, "I64", 8}, {DType::kF16, "F16", 2}, {DType::kBF16, "BF16", 2},
                               {DType::kF32, "F32", 4},   {DType::kF64, "F64", 8}};
 const DTypeRow& Row(DType dtype) { return kRows[static_cast<int>(dtype)]; }
 }  // namespace

@@ -23,10 +23,10 @@ using absl::StatusOr;
 
 inline Status OkStatus() { return absl::OkStatus(); }
 
-#define SWITCHYARD_DEFINE_STATUS_FACTORY(Name, Factory)                            \
-  template <typename... Args>                                                      \
+#define SWITCHYARD_DEFINE_STATUS_FACTORY(Name, Factory)                                     \
+  template <typename... Args>                                                               \
   [[nodiscard]] Status Name(const absl::FormatSpec<Args...>& format, const Args&... args) { \
-    return absl::Factory(absl::StrFormat(format, args...));                        \
+    return absl::Factory(absl::StrFormat(format, args...));                                 \
   }
 SWITCHYARD_DEFINE_STATUS_FACTORY(InvalidArgument, InvalidArgumentError)
 SWITCHYARD_DEFINE_STATUS_FACTORY(NotFound, NotFoundError)
@@ -56,13 +56,13 @@ inline Status Annotate(const Status& status, std::string_view context) {
 #define SWITCHYARD_CONCAT_INNER(a, b) a##b
 #define SWITCHYARD_CONCAT(a, b) SWITCHYARD_CONCAT_INNER(a, b)
 
-#define RETURN_IF_ERROR(expr)                                  \
-  do {                                                         \
+#define RETURN_IF_ERROR(expr)                                                 \
+  do {                                                                        \
     if (::switchyard::Status status_ = (expr); !status_.ok()) return status_; \
   } while (false)
 
 #define ASSIGN_OR_RETURN(lhs, expr) ASSIGN_OR_RETURN_IMPL(SWITCHYARD_CONCAT(statusor_, __LINE__), lhs, expr)
-#define ASSIGN_OR_RETURN_IMPL(statusor, lhs, expr)   \
-  auto statusor = (expr);                            \
+#define ASSIGN_OR_RETURN_IMPL(statusor, lhs, expr)         \
+  auto statusor = (expr);                                  \
   if (!statusor.ok()) return std::move(statusor).status(); \
   lhs = *std::move(statusor)

@@ -175,7 +175,8 @@ std::string KindOf(const ChangeRequest& request) {
     const auto* load = std::get_if<LoadChange>(&change);
     return load != nullptr && load->replace ? "replace" : kKinds[change.index()];
   };
-  const bool alike = std::all_of(request.changes.begin(), request.changes.end(), [&](const Change& c) { return kind(c) == kind(request.changes.front()); });
+  const bool alike = std::all_of(request.changes.begin(), request.changes.end(),
+                                 [&](const Change& c) { return kind(c) == kind(request.changes.front()); });
   return alike && !request.changes.empty() ? kind(request.changes.front()) : "several";
 }
 

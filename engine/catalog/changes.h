@@ -69,8 +69,8 @@ using GenerationOf = std::function<StatusOr<std::string>(ArtifactKind, const std
 StatusOr<CatalogContent> ApplyChanges(CatalogContent content, const std::vector<Change>& changes, const std::vector<PastContent>& history,
                                       const GenerationOf& generation_of);
 
-// What was asked for, for counting: "load", "replace", "unload", "alias", "role", "promote", "roll_back", "several" for changes of more than one
-// kind, "dry_run".
+// What was asked for, for counting: "load", "replace", "unload", "alias", "role", "promote", "roll_back", "several" for changes of more
+// than one kind, "dry_run".
 std::string KindOf(const ChangeRequest& request);
 // One line for logs and lists: "load expert law, role stable r2".
 std::string Summary(const ChangeRequest& request);

@@ -84,10 +84,10 @@ class Residency : public std::enable_shared_from_this<Residency> {
   const std::shared_ptr<Retirer> retirer_;
   const std::shared_ptr<OperationLog> log_;
   mutable std::mutex mutex_;
-  std::multimap<Key, Entry> entries_;  // guarded by mutex_
+  std::multimap<Key, Entry> entries_;           // guarded by mutex_
   std::map<uint64_t, LiveSnapshot> snapshots_;  // guarded by mutex_; by serial
-  int64_t resident_ = 0;               // guarded by mutex_
-  uint64_t last_serial_ = 0;           // guarded by mutex_
+  int64_t resident_ = 0;                        // guarded by mutex_
+  uint64_t last_serial_ = 0;                    // guarded by mutex_
 };
 
 }  // namespace switchyard

@@ -39,7 +39,8 @@ at::Tensor Unpacked(kernels::ThreadPool& pool, const kernels::PackedMatrix& matr
     const int64_t count = std::min(kColumns, matrix.k() - begin);
     at::Tensor units = at::zeros({count, matrix.k()}, at::kFloat), part = at::empty({count, matrix.n()}, at::kFloat);
     for (int64_t i = 0; i < count; ++i) units.mutable_data_ptr<float>()[i * matrix.k() + begin + i] = 1.0f;
-    kernels::Gemm(pool, units.const_data_ptr<float>(), count, matrix.k(), matrix, nullptr, part.mutable_data_ptr<float>(), matrix.n(), /*accumulate=*/false);
+    kernels::Gemm(pool, units.const_data_ptr<float>(), count, matrix.k(), matrix, nullptr, part.mutable_data_ptr<float>(), matrix.n(),
+                  /*accumulate=*/false);
     parts.push_back(std::move(part));
   }
   return at::cat(parts).t().contiguous();

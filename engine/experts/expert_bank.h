@@ -35,8 +35,8 @@ class ExpertLora {
   // whatever `rows` and the pool. x, y: row strides in elements.
   void Shrink(kernels::ThreadPool& pool, const float* x, int64_t rows, int64_t x_stride, float* z) const;
   void Expand(kernels::ThreadPool& pool, const float* z, int64_t rows, float* y, int64_t y_stride, bool accumulate) const;
-  // A [rank, in] and B [out, rank] f32 as they compute: rounded where packing rounded them. On the fast backend each is a product with the identity:
-  // for loading, not for steps.
+  // A [rank, in] and B [out, rank] f32 as they compute: rounded where packing rounded them. On the fast backend each is a product with the
+  // identity: for loading, not for steps.
   at::Tensor A(kernels::ThreadPool* pool) const;
   at::Tensor B(kernels::ThreadPool* pool) const;
   // Fast only: the packed matrices [rank, in] and [out, rank], for products of parts of them.

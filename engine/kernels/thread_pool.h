@@ -8,7 +8,8 @@
 
 namespace switchyard::kernels {
 
-// Parallel* may be called by one thread at a time, not counting threads inside RunInline. Idle workers spin for about 100 microseconds (a call then costs about one), then sleep.
+// Parallel* may be called by one thread at a time, not counting threads inside RunInline. Idle workers spin for about 100 microseconds (a
+// call then costs about one), then sleep.
 class ThreadPool {
  public:
   explicit ThreadPool(int threads);  // >= 1, counting the caller
@@ -23,8 +24,8 @@ class ThreadPool {
   std::unique_ptr<Impl> impl_;
 };
 
-// While one lives, Parallel* of any pool runs whole on the calling thread: what is computed beside the engine neither waits for the pool nor
-// disturbs it. Results are the same bits. Nests.
+// While one lives, Parallel* of any pool runs whole on the calling thread: what is computed beside the engine neither waits for the pool
+// nor disturbs it. Results are the same bits. Nests.
 class RunInline {
  public:
   RunInline();

@@ -28,8 +28,8 @@ std::optional<int> Dense2MoeLetter(std::string_view generated);
 
 struct GeneratedVerdict {
   std::optional<int> option;
-  bool correct = false;          // the letter is the right one: Dense2MoE's `accuracy`
-  bool text_fallback = false;    // it is not, but the right option's text occurs in the output: its `accuracy_text`
+  bool correct = false;        // the letter is the right one: Dense2MoE's `accuracy`
+  bool text_fallback = false;  // it is not, but the right option's text occurs in the output: its `accuracy_text`
 };
 GeneratedVerdict JudgeGenerated(const McqQuestion& question, std::string_view generated, GeneratedJudge judge);
 

@@ -14,9 +14,9 @@ struct FormatName {
   McqFormat format;
   std::string_view name;
 };
-constexpr FormatName kNames[] = {{McqFormat::kAuto, "auto"},     {McqFormat::kMedMcqa, "medmcqa"}, {McqFormat::kCaseHold, "casehold"},
-                                 {McqFormat::kMathQa, "mathqa"}, {McqFormat::kMmlu, "mmlu"},       {McqFormat::kJsonl, "jsonl"},
-                                 {McqFormat::kFreeCodeCamp, "freecodecamp"}};
+constexpr FormatName kNames[] = {
+    {McqFormat::kAuto, "auto"}, {McqFormat::kMedMcqa, "medmcqa"}, {McqFormat::kCaseHold, "casehold"},        {McqFormat::kMathQa, "mathqa"},
+    {McqFormat::kMmlu, "mmlu"}, {McqFormat::kJsonl, "jsonl"},     {McqFormat::kFreeCodeCamp, "freecodecamp"}};
 
 constexpr std::string_view kNameOne = "name one of medmcqa, casehold, mathqa, mmlu, freecodecamp and jsonl";
 

@@ -5,8 +5,8 @@
 namespace switchyard {
 namespace {
 
-// The file has no order of options. The right one is put at a place drawn from the question's text (FNV-1a, then splitmix64's mixer, without
-// which texts that end alike land alike): the same in every run, and no place is favoured.
+// The file has no order of options. The right one is put at a place drawn from the question's text (FNV-1a, then splitmix64's mixer,
+// without which texts that end alike land alike): the same in every run, and no place is favoured.
 size_t PlaceOf(const std::string& question, size_t options) {
   uint64_t hash = 0xcbf29ce484222325ull;
   for (const char c : question) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ull;

@@ -9,7 +9,7 @@ namespace switchyard {
 
 struct CodePoint {
   uint32_t value = 0;
-  size_t length = 1;   // bytes; 1 for a broken one
+  size_t length = 1;  // bytes; 1 for a broken one
   bool valid = false;
 };
 

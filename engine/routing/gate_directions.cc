@@ -17,8 +17,8 @@ constexpr std::pair<DirectionRule, std::string_view> kNames[] = {{DirectionRule:
                                                                  {DirectionRule::kNormBa, "norm_ba"},
                                                                  {DirectionRule::kRowSpace, "row_space"}};
 
-// Rows that are orthogonal to one another, by descending length, and M' with M'ᵀM' = MᵀM; by the eigenvectors of M Mᵀ. Rows that are rounding are
-// left out.
+// Rows that are orthogonal to one another, by descending length, and M' with M'ᵀM' = MᵀM; by the eigenvectors of M Mᵀ. Rows that are
+// rounding are left out.
 struct Axes {
   at::Tensor rows;     // [n, H] f64
   at::Tensor lengths;  // [n]

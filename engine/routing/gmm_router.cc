@@ -17,7 +17,8 @@ namespace switchyard {
 
 namespace {
 
-// One expert in one layer: [K], [K, D], [K, D]. `offset` is what does not depend on z: ln weight + (sum ln precision - D ln 2 pi) / 2. Empty: zero.
+// One expert in one layer: [K], [K, D], [K, D]. `offset` is what does not depend on z: ln weight + (sum ln precision - D ln 2 pi) / 2.
+// Empty: zero.
 struct Mixture {
   std::vector<double> offset;
   std::vector<float> mean, precision;
@@ -72,7 +73,8 @@ class GmmRouter final : public Router {
     size_t total = 0;
     for (const GmmLayer& layer : layers_) {
       total += static_cast<size_t>(layer.projection.bytes());
-      for (const Mixture& e : layer.experts) total += e.offset.size() * sizeof(double) + (e.mean.size() + e.precision.size()) * sizeof(float);
+      for (const Mixture& e : layer.experts)
+        total += e.offset.size() * sizeof(double) + (e.mean.size() + e.precision.size()) * sizeof(float);
     }
     return static_cast<int64_t>(total);
   }
@@ -92,8 +94,8 @@ StatusOr<Mixture> LoadMixture(const RouterArtifact& artifact, int32_t layer, siz
   ASSIGN_OR_RETURN(const at::Tensor mean, tensors->Get(layer, name("mean"), {weight.size(0), width}, at::kFloat));
   ASSIGN_OR_RETURN(const at::Tensor precision, tensors->Get(layer, name("precision"), {weight.size(0), width}, at::kFloat));
   if (!(precision.min().item<float>() > 0)) {
-    return InvalidArgument("%s: tensor layers.%d.router.%s: expected values above 0, found %g", artifact.directory, layer, name("precision"),
-                           precision.min().item<float>());
+    return InvalidArgument("%s: tensor layers.%d.router.%s: expected values above 0, found %g", artifact.directory, layer,
+                           name("precision"), precision.min().item<float>());
   }
   Mixture mixture;
   const at::Tensor offset =

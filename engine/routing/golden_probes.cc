@@ -76,8 +76,8 @@ Status ReplayLayer(const RouterArtifact& artifact, const Router& router, const C
   LayerRoutes routes;
   routes.Resize(probes.x.size(0), k);
   for (int64_t row = 0; row < routes.rows; ++row) {
-    const Status selected = SelectRow({logits.const_data_ptr<float>() + row * experts, experts}, router.rule(), {}, row, &routes,
-                                      router.SelectionBias(layer));
+    const Status selected =
+        SelectRow({logits.const_data_ptr<float>() + row * experts, experts}, router.rule(), {}, row, &routes, router.SelectionBias(layer));
     if (!selected.ok()) return Annotate(selected, absl::StrFormat("%s: layer %d, golden probe %d", artifact.directory, layer, row));
     if (routes.margin[row] < tolerance.margin || SameRoute(routes, probes, row, tolerance)) continue;
     return FailedPrecondition(

@@ -31,8 +31,8 @@ class Router {
   const SelectionRule& rule() const { return rule_; }
   // Whether it can score experts it was not made with, from their own matrices.
   virtual bool derives() const { return false; }
-  // A router of the same kind and rule over `experts` alone, each scored as this one scores its own: its logits stand beside this one's. Called
-  // while loading. UNIMPLEMENTED when !derives().
+  // A router of the same kind and rule over `experts` alone, each scored as this one scores its own: its logits stand beside this one's.
+  // Called while loading. UNIMPLEMENTED when !derives().
   virtual StatusOr<std::unique_ptr<Router>> Derive(const std::vector<ExpertGates>& experts) const;
 
  protected:

@@ -18,13 +18,8 @@ struct Method {
 };
 
 constexpr Method kMethods[] = {
-    {"aoe", LoadAoeRouter},
-    {"arrow", LoadArrowRouter},
-    {"dense2moe_mlp", LoadDense2MoeMlpRouter},
-    {"ermoe", LoadErmoeRouter},
-    {"gmm", LoadGmmRouter},
-    {"linear", LoadLinearRouter},
-    {"phatgoose", LoadPhatgooseRouter},
+    {"aoe", LoadAoeRouter}, {"arrow", LoadArrowRouter},   {"dense2moe_mlp", LoadDense2MoeMlpRouter}, {"ermoe", LoadErmoeRouter},
+    {"gmm", LoadGmmRouter}, {"linear", LoadLinearRouter}, {"phatgoose", LoadPhatgooseRouter},
 };
 
 StatusOr<SelectionRule> RuleOf(const RouterArtifact& artifact) {

@@ -24,7 +24,8 @@ Status CheckArguments(std::span<const float> logits, const SelectionRule& rule, 
   }
   if (!masked.empty() && masked.size() != logits.size())
     return Internal("routing: mask of %d experts for %d logits", masked.size(), logits.size());
-  if (!bias.empty() && bias.size() != logits.size()) return Internal("routing: bias of %d experts for %d logits", bias.size(), logits.size());
+  if (!bias.empty() && bias.size() != logits.size())
+    return Internal("routing: bias of %d experts for %d logits", bias.size(), logits.size());
   if (row < 0 || row >= routes.rows || rule.top_k > routes.k) {
     return Internal("routing: row %d with %d slots, expected a row below %d and at most %d slots", row, rule.top_k, routes.rows, routes.k);
   }

@@ -16,7 +16,8 @@ StatusOr<SubspaceLayer> LoadLayer(const RouterArtifact& artifact, int32_t layer,
     ASSIGN_OR_RETURN(const at::Tensor temperature, tensors->Get(layer, "temperature", {1}, at::kFloat));
     out.temperature = temperature.item<float>();
     if (!(out.temperature > 0)) {
-      return InvalidArgument("%s: tensor layers.%d.router.temperature: expected a value above 0, found %g", artifact.directory, layer, out.temperature);
+      return InvalidArgument("%s: tensor layers.%d.router.temperature: expected a value above 0, found %g", artifact.directory, layer,
+                             out.temperature);
     }
   }
   if (derives && tensors->Has(layer, "sample")) {
@@ -41,7 +42,8 @@ StatusOr<std::unique_ptr<Router>> SubspaceRouter::Derive(const std::vector<Exper
   for (size_t l = 0; l < layers_.size(); ++l) {
     std::vector<at::Tensor> directions;
     for (const ExpertGates& expert : experts) {
-      if (expert.layers.size() != layers_.size()) return Internal("an expert of %d layers, the router has %d", expert.layers.size(), layers_.size());
+      if (expert.layers.size() != layers_.size())
+        return Internal("an expert of %d layers, the router has %d", expert.layers.size(), layers_.size());
       const at::Tensor own = DirectionsOf(derivation_.rule, expert.layers[l], layers_[l].norms.hidden());
       directions.push_back(Calibrated(own, layers_[l].temperature, layers_[l].sample));
     }
@@ -57,7 +59,8 @@ StatusOr<SubspaceParameters> LoadSubspaces(const RouterArtifact& artifact, int64
   const auto rule = ParseDirectionRule(artifact.manifest.derive);
   if (!rule.ok()) return Annotate(rule.status(), artifact.directory);
   if (*rule != DirectionRule::kNone && std::find(rules.begin(), rules.end(), *rule) == rules.end()) {
-    return InvalidArgument("%s: derive \"%s\" is no rule of router kind \"%s\"", artifact.directory, artifact.manifest.derive, artifact.manifest.kind);
+    return InvalidArgument("%s: derive \"%s\" is no rule of router kind \"%s\"", artifact.directory, artifact.manifest.derive,
+                           artifact.manifest.kind);
   }
   parameters.derivation.rule = *rule;
   RouterTensors tensors(artifact);

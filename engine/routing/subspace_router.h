@@ -1,5 +1,5 @@
-// A router whose logits are lengths |M_e x|, and which can do the same for an expert it was not made with. What Arrow, Autonomy of Experts and the
-// projection router share. Private to this room.
+// A router whose logits are lengths |M_e x|, and which can do the same for an expert it was not made with. What Arrow, Autonomy of Experts
+// and the projection router share. Private to this room.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -54,8 +54,8 @@ struct SubspaceParameters {
   Derivation derivation;
   std::vector<SubspaceLayer> layers;
 };
-// Every layer of an artifact. Optional tensors, with `derive` in the manifest: `temperature` [1] above 0 and `sample` [S, H]. INVALID_ARGUMENT when
-// `derive` is none of `rules`, or a tensor does not fit.
+// Every layer of an artifact. Optional tensors, with `derive` in the manifest: `temperature` [1] above 0 and `sample` [S, H].
+// INVALID_ARGUMENT when `derive` is none of `rules`, or a tensor does not fit.
 StatusOr<SubspaceParameters> LoadSubspaces(const RouterArtifact& artifact, int64_t max_rank, std::initializer_list<DirectionRule> rules,
                                            const Compute& compute);
 

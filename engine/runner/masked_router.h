@@ -64,7 +64,7 @@ class MaskedRouter final : public Router {
   const std::shared_ptr<const Router> router_;
   const int32_t experts_;
   std::vector<std::vector<float>> selection_bias_;  // [L] of [experts], or empty ones
-  std::vector<int64_t> from_, to_;  // logit from_[i] goes to to_[i]
+  std::vector<int64_t> from_, to_;                  // logit from_[i] goes to to_[i]
 };
 
 }  // namespace switchyard

@@ -44,7 +44,7 @@ struct LoadReport {
 struct LoadedRunner {
   std::unique_ptr<ModelRunner> runner;
   std::unique_ptr<SnapshotBuilder> builder;  // loads more over the same base
-  SnapshotPlan plan;                          // the parts the runner's own snapshot was built of
+  SnapshotPlan plan;                         // the parts the runner's own snapshot was built of
   LoadReport report;
 };
 

@@ -72,8 +72,8 @@ RouterInfo InfoOf(const RouterArtifact& artifact) {
   }
   info.untrained = manifest.untrained;
   info.load_shares = manifest.load_shares;
-  info.notes.push_back(absl::StrFormat("%s, top %d of %d, %d golden probes a layer%s", manifest.kind, manifest.top_k, manifest.experts.size(),
-                                       manifest.golden_probes, manifest.untrained ? ", untrained" : ""));
+  info.notes.push_back(absl::StrFormat("%s, top %d of %d, %d golden probes a layer%s", manifest.kind, manifest.top_k,
+                                       manifest.experts.size(), manifest.golden_probes, manifest.untrained ? ", untrained" : ""));
   return info;
 }
 
@@ -92,10 +92,10 @@ bool Same(const RouterInfo::Binding& bound, const SnapshotPlan::Entry& entry) {
 struct Order {
   std::vector<const SnapshotPlan::Entry*> entries;
   std::vector<const SnapshotPlan::Entry*> derived;  // of those, what the router was not made with and scores nevertheless
-  std::vector<int32_t> place;  // [experts of the router, then derived]: index in `entries`, -1: not served
-  size_t live = 0;             // experts the router can choose
-  bool whole = true;           // each of `place` is served, and no others are
-  bool exact = true;           // and the plan lists just the router's own experts, in the router's order
+  std::vector<int32_t> place;                       // [experts of the router, then derived]: index in `entries`, -1: not served
+  size_t live = 0;                                  // experts the router can choose
+  bool whole = true;                                // each of `place` is served, and no others are
+  bool exact = true;                                // and the plan lists just the router's own experts, in the router's order
 };
 
 Order OrderOf(const SnapshotPlan& plan) {
@@ -140,8 +140,8 @@ std::string Lists(const SnapshotPlan& plan) {
   return absl::StrFormat("bound to [%s], served are [%s]", bound, served);
 }
 
-// The router's load shares over the experts it can choose, in the snapshot's order: nothing for one that it was not made with. Shares of experts that are
-// not served are left out.
+// The router's load shares over the experts it can choose, in the snapshot's order: nothing for one that it was not made with. Shares of
+// experts that are not served are left out.
 std::vector<float> TrainedLoad(const RouterInfo& router, const std::vector<int32_t>& place) {
   std::vector<float> load;
   for (const std::vector<float>& layer : router.load_shares) {
@@ -199,7 +199,8 @@ Status CheckPlan(const SnapshotPlan& plan) {
 StatusOr<ExpertInfo> TorchSnapshotBuilder::InspectExpert(const std::string& directory) {
   return Guarded(directory, [&]() -> StatusOr<ExpertInfo> {
     if (directory.empty()) return ExpertInfo{.generation = "zero", .is_zero = true};
-    ASSIGN_OR_RETURN(const PeftAdapter adapter, ReadPeftAdapter(directory, base_->model->config, {.allow_attention = options_.allow_attention_lora}));
+    ASSIGN_OR_RETURN(const PeftAdapter adapter,
+                     ReadPeftAdapter(directory, base_->model->config, {.allow_attention = options_.allow_attention_lora}));
     return InfoOf(adapter, base_->compute.weight_dtype);
   });
 }
@@ -216,10 +217,12 @@ StatusOr<RouterInfo> TorchSnapshotBuilder::InspectRouter(const std::string& dire
 StatusOr<std::shared_ptr<const ExpertPart>> TorchSnapshotBuilder::LoadExpert(const std::string& directory) {
   return Guarded(directory, [&]() -> StatusOr<std::shared_ptr<const ExpertPart>> {
     if (directory.empty()) {
-      auto part = std::make_unique<TorchExpertPart>(ExpertInfo{.generation = "zero", .is_zero = true}, base_, ZeroExpert(about_base_.num_layers));
+      auto part =
+          std::make_unique<TorchExpertPart>(ExpertInfo{.generation = "zero", .is_zero = true}, base_, ZeroExpert(about_base_.num_layers));
       return std::shared_ptr<const ExpertPart>(retired_.Share(std::move(part), 0));
     }
-    ASSIGN_OR_RETURN(const PeftAdapter adapter, ReadPeftAdapter(directory, base_->model->config, {.allow_attention = options_.allow_attention_lora}));
+    ASSIGN_OR_RETURN(const PeftAdapter adapter,
+                     ReadPeftAdapter(directory, base_->model->config, {.allow_attention = options_.allow_attention_lora}));
     ASSIGN_OR_RETURN(std::shared_ptr<const Expert> expert, switchyard::LoadExpert(adapter, base_->compute));
     ExpertInfo info = InfoOf(adapter, base_->compute.weight_dtype);
     info.bytes = expert->bytes;

@@ -39,16 +39,17 @@ struct EngineStats {
   uint64_t prefix_hit_tokens = 0;
   uint64_t generated_tokens = 0;
   uint64_t scored_tokens = 0;
-  int64_t queue_limit = 0;  // EngineOptions::max_queued_tasks
+  int64_t queue_limit = 0;                // EngineOptions::max_queued_tasks
   std::map<std::string, int64_t> leases;  // accepted tasks that have not ended, by the generation of the snapshot they run on
-  double step_seconds = 0;  // time inside ModelRunner::Run
+  double step_seconds = 0;                // time inside ModelRunner::Run
 };
 
 using TaskId = uint64_t;
 
 class Engine {
  public:
-  // `runner` must outlive the engine; its snapshot is what the engine begins to serve. INVALID_ARGUMENT when an option is not positive or the KV pool is empty.
+  // `runner` must outlive the engine; its snapshot is what the engine begins to serve. INVALID_ARGUMENT when an option is not positive or
+  // the KV pool is empty.
   static StatusOr<std::unique_ptr<Engine>> Create(EngineOptions options, ModelRunner* runner);
   virtual ~Engine() = default;  // Stop()s
 

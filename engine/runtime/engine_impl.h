@@ -70,7 +70,7 @@ class EngineImpl final : public Engine {
   RouteTotals route_totals_;
   mutable std::mutex serving_mutex_;
   std::shared_ptr<const ServingSet> serving_;  // never null; guarded by serving_mutex_
-  std::mutex stop_mutex_;  // held while joining, so that two Stop calls are both complete when they return
+  std::mutex stop_mutex_;                      // held while joining, so that two Stop calls are both complete when they return
 
   // Used only on the engine thread.
   Scheduler scheduler_;

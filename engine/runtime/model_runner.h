@@ -127,8 +127,8 @@ struct RouteTrace {
   int32_t k = 0;
   std::vector<ExpertIndex> experts;  // kNoExpert for an unused slot
   std::vector<float> weights;
-  std::vector<float> margin;   // [rows][L] selection score of the last chosen minus the first refused; +inf when none is refused
-  std::vector<float> entropy;  // [rows][L] nats over all experts after masking; NaN where the policy has no distribution
+  std::vector<float> margin;         // [rows][L] selection score of the last chosen minus the first refused; +inf when none is refused
+  std::vector<float> entropy;        // [rows][L] nats over all experts after masking; NaN where the policy has no distribution
   std::vector<float> probabilities;  // [rows][L][E] softmax over the routable experts; empty unless the segment asked for it
 };
 

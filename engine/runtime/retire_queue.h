@@ -24,9 +24,8 @@ class RetireQueue {
   // The object with owners; after the last one lets go it is freed on the queue's thread, and `bytes` count as freed.
   template <typename T>
   std::shared_ptr<const T> Share(std::unique_ptr<T> object, int64_t bytes) {
-    return std::shared_ptr<const T>(object.release(), [state = state_, bytes](const T* last) {
-      Retire(state, bytes, [last] { delete last; });
-    });
+    return std::shared_ptr<const T>(object.release(),
+                                    [state = state_, bytes](const T* last) { Retire(state, bytes, [last] { delete last; }); });
   }
 
   // Waits until everything handed over before the call is freed. Not from a destructor of a shared object.

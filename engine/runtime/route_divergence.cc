@@ -80,8 +80,8 @@ RouteDivergence::Layer RouteDivergence::Sum() const {
 
 StatusOr<RouteDivergence> CompareTraces(const RouteTrace& a, const SnapshotInfo& a_info, const RouteTrace& b, const SnapshotInfo& b_info) {
   if (a.rows != b.rows || a.layers != b.layers) {
-    return InvalidArgument("routes of %d rows and %d layers cannot be compared with those of %d rows and %d layers", a.rows, a.layers, b.rows,
-                           b.layers);
+    return InvalidArgument("routes of %d rows and %d layers cannot be compared with those of %d rows and %d layers", a.rows, a.layers,
+                           b.rows, b.layers);
   }
   CommonExperts common;
   const std::vector<int> a_numbers = common.Number(a_info), b_numbers = common.Number(b_info);

@@ -19,7 +19,7 @@ struct RouteSums {
     std::vector<uint64_t> tokens;  // [L] rows whose selected set held it
     std::vector<double> weight;    // [L]
   };
-  std::vector<Expert> experts;  // by first appearance; an expert that was swapped keeps its place and its sums, by its name
+  std::vector<Expert> experts;         // by first appearance; an expert that was swapped keeps its place and its sums, by its name
   std::vector<double> entropy_sum;     // [L] nats
   std::vector<uint64_t> entropy_rows;  // [L]
   std::vector<double> base_mass;       // [L]
@@ -32,12 +32,12 @@ struct RouteSums {
 // What one snapshot's router decided since the snapshot was first used: rows that another mode routed, and other snapshots, are not in it.
 // Index layer * experts + expert, the snapshot's order.
 struct RouterSums {
-  std::string generation;  // the snapshot's
-  size_t experts = 0;      // E
-  std::vector<uint64_t> tokens;     // [L * E]
-  std::vector<double> weight;       // [L * E]
-  std::vector<double> entropy_sum;  // [L] nats
-  std::vector<uint64_t> rows;       // [L]
+  std::string generation;              // the snapshot's
+  size_t experts = 0;                  // E
+  std::vector<uint64_t> tokens;        // [L * E]
+  std::vector<double> weight;          // [L * E]
+  std::vector<double> entropy_sum;     // [L] nats
+  std::vector<uint64_t> rows;          // [L]
   std::vector<uint64_t> pairs, flips;  // [L] as RouteCounts
 };
 

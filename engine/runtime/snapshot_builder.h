@@ -60,10 +60,10 @@ struct SnapshotPlan {
   };
   std::vector<Entry> experts;
   std::shared_ptr<const RouterPart> router;  // null: learned routing is refused
-  // How an expert list that is not exactly the router's, order included, is met. false: FAILED_PRECONDITION naming both. true (an expert was added,
-  // replaced or removed under a running router): the router's slots whose expert (name and generation) is not served are masked, served
-  // experts the router does not name are masked for learned routing and reachable by name, or, when it is separable and they are not zero, scored as
-  // its own are. Indices are never silently re-used.
+  // How an expert list that is not exactly the router's, order included, is met. false: FAILED_PRECONDITION naming both. true (an expert
+  // was added, replaced or removed under a running router): the router's slots whose expert (name and generation) is not served are masked,
+  // served experts the router does not name are masked for learned routing and reachable by name, or, when it is separable and they are not
+  // zero, scored as its own are. Indices are never silently re-used.
   bool allow_masking = false;
 };
 
@@ -78,8 +78,8 @@ class SnapshotBuilder {
   virtual StatusOr<std::shared_ptr<const ExpertPart>> LoadExpert(const std::string& directory) = 0;
   // Also checks the base it is bound to and replays the golden probes.
   virtual StatusOr<std::shared_ptr<const RouterPart>> LoadRouter(const std::string& directory) = 0;
-  // Cheap: shares the parts. The result's info().experts holds the router's experts first, in its order, then those a separable router scores from their own
-  // matrices, then the others, both in plan order.
+  // Cheap: shares the parts. The result's info().experts holds the router's experts first, in its order, then those a separable router
+  // scores from their own matrices, then the others, both in plan order.
   virtual StatusOr<std::shared_ptr<const Snapshot>> Build(const SnapshotPlan& plan) = 0;
   // Where parts and snapshots go when their last owner lets go.
   virtual RetireQueue& retired() = 0;

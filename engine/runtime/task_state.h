@@ -69,9 +69,7 @@ class TaskState {
   // The key of the prefix tree this task may use; null: none.
   const std::string* publish_key() const { return cache_key_.empty() ? nullptr : &cache_key_; }
   // How many of the first `limit` tokens may come from the tree.
-  int32_t LookupLimit(int64_t limit) const {
-    return common_.record_routes && !common_.partial_routes ? 0 : static_cast<int32_t>(limit);
-  }
+  int32_t LookupLimit(int64_t limit) const { return common_.record_routes && !common_.partial_routes ? 0 : static_cast<int32_t>(limit); }
   void MarkFirstResult(SteadyTime now);
   void MarkEnd(SteadyTime now);
 

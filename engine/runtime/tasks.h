@@ -32,7 +32,7 @@ struct TaskCommon {
   std::shared_ptr<const Snapshot> snapshot;
   RoutingPolicy policy;
   SteadyTime deadline = SteadyTime::max();
-  bool record_routes = false;  // keep a RouteTrace; such a task computes every token itself (no prefix hits), so that no route is missing
+  bool record_routes = false;   // keep a RouteTrace; such a task computes every token itself (no prefix hits), so that no route is missing
   bool partial_routes = false;  // with record_routes: cached tokens may be taken after all; their rows are missing from the trace
 };
 

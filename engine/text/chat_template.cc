@@ -22,7 +22,8 @@ StatusOr<std::map<std::string, std::string>> SpecialTokens(const nlohmann::json&
       auto inner = field->find("content");
       if (inner != field->end()) content = &*inner;
     }
-    if (!content->is_string()) return DataLoss("%s: %s: expected a string or an object with \"content\", found %s", path, name, field->type_name());
+    if (!content->is_string())
+      return DataLoss("%s: %s: expected a string or an object with \"content\", found %s", path, name, field->type_name());
     tokens.emplace(name, content->get<std::string>());
   }
   return tokens;
@@ -36,7 +37,8 @@ StatusOr<std::string> TemplateOf(const nlohmann::json& config, const std::string
   if (!field->is_array()) return DataLoss("%s: chat_template: expected a string or a list, found %s", path, field->type_name());
   std::string names;
   for (const nlohmann::json& entry : *field) {
-    if (!entry.is_object() || !entry.contains("name") || !entry["name"].is_string() || !entry.contains("template") || !entry["template"].is_string()) {
+    if (!entry.is_object() || !entry.contains("name") || !entry["name"].is_string() || !entry.contains("template") ||
+        !entry["template"].is_string()) {
       return DataLoss("%s: chat_template: each entry of the list needs the strings \"name\" and \"template\"", path);
     }
     if (entry["name"] == "default") return entry["template"].get<std::string>();
@@ -109,11 +111,16 @@ StatusOr<std::string> JinjaChatTemplate::RenderVariables(std::string_view variab
 
 StatusOr<std::string> JinjaChatTemplate::RenderContext(std::string_view context_json) const {
   rust::OwnedBuffer text, error;
-  switch (swt_template_render(handle_.get(), rust::Bytes(context_json), context_json.size(), local_seconds_.value_or(-1), text.out(), error.out())) {
-    case SWT_OK: return text.text();
-    case SWT_LIMIT: return ResourceExhausted("%s", error.text());
-    case SWT_PANIC: return Internal("chat template: %s", error.text());
-    default: return InvalidArgument("chat template: %s", error.text());
+  switch (swt_template_render(handle_.get(), rust::Bytes(context_json), context_json.size(), local_seconds_.value_or(-1), text.out(),
+                              error.out())) {
+    case SWT_OK:
+      return text.text();
+    case SWT_LIMIT:
+      return ResourceExhausted("%s", error.text());
+    case SWT_PANIC:
+      return Internal("chat template: %s", error.text());
+    default:
+      return InvalidArgument("chat template: %s", error.text());
   }
 }
 

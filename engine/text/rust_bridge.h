@@ -35,8 +35,8 @@ int32_t swt_tokenizer_new(const uint8_t* json, size_t len, SwtTokenizer** out, S
 void swt_tokenizer_free(SwtTokenizer* tokenizer);
 size_t swt_tokenizer_vocab_size(const SwtTokenizer* tokenizer);
 int32_t swt_tokenizer_token_to_id(const SwtTokenizer* tokenizer, const uint8_t* token, size_t len);
-int32_t swt_encode(const SwtTokenizer* tokenizer, const uint8_t* text, size_t len, bool add_special_tokens, bool with_offsets, SwtTokens* out,
-                   SwtBuffer* out_error);
+int32_t swt_encode(const SwtTokenizer* tokenizer, const uint8_t* text, size_t len, bool add_special_tokens, bool with_offsets,
+                   SwtTokens* out, SwtBuffer* out_error);
 int32_t swt_decode(const SwtTokenizer* tokenizer, const int32_t* tokens, size_t len, bool skip_special_tokens, SwtBuffer* out,
                    SwtBuffer* out_error);
 
@@ -45,7 +45,8 @@ void swt_stream_free(SwtStream* stream);
 int32_t swt_stream_step(SwtStream* stream, uint32_t token, SwtBuffer* out, SwtBuffer* out_error);
 int32_t swt_stream_flush(SwtStream* stream, SwtBuffer* out, SwtBuffer* out_error);
 
-int32_t swt_template_new(const uint8_t* source, size_t len, uint64_t fuel, size_t max_output_bytes, SwtTemplate** out, SwtBuffer* out_error);
+int32_t swt_template_new(const uint8_t* source, size_t len, uint64_t fuel, size_t max_output_bytes, SwtTemplate** out,
+                         SwtBuffer* out_error);
 void swt_template_free(SwtTemplate* chat_template);
 int32_t swt_template_render(const SwtTemplate* chat_template, const uint8_t* variables, size_t len, int64_t local_seconds, SwtBuffer* out,
                             SwtBuffer* out_error);
@@ -63,7 +64,9 @@ class OwnedBuffer {
   OwnedBuffer& operator=(const OwnedBuffer&) = delete;
   ~OwnedBuffer() { swt_buffer_free(buffer_); }
   SwtBuffer* out() { return &buffer_; }
-  std::string text() const { return buffer_.len == 0 ? std::string() : std::string(reinterpret_cast<const char*>(buffer_.data), buffer_.len); }
+  std::string text() const {
+    return buffer_.len == 0 ? std::string() : std::string(reinterpret_cast<const char*>(buffer_.data), buffer_.len);
+  }
 
  private:
   SwtBuffer buffer_{nullptr, 0};

@@ -16,7 +16,7 @@ namespace switchyard {
 
 struct EncodedToken {
   int32_t id = 0;
-  int32_t begin = 0;     // byte offsets into the text; tokens the post-processor adds have begin == end
+  int32_t begin = 0;  // byte offsets into the text; tokens the post-processor adds have begin == end
   int32_t end = 0;
 };
 
@@ -34,8 +34,9 @@ class DecodeStream {
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
-  // Reads tokenizer.json. DATA_LOSS when it is broken, NOT_FOUND when it is absent. What is put around a text is its post-processor's business
-  // alone: transformers, too, ignores tokenizer_config.json's add_bos_token when there is a tokenizer.json. Truncation and padding are off.
+  // Reads tokenizer.json. DATA_LOSS when it is broken, NOT_FOUND when it is absent. What is put around a text is its post-processor's
+  // business alone: transformers, too, ignores tokenizer_config.json's add_bos_token when there is a tokenizer.json. Truncation and padding
+  // are off.
   static StatusOr<std::shared_ptr<const Tokenizer>> Load(const std::string& directory);
   // The same from the file's text.
   static StatusOr<std::shared_ptr<const Tokenizer>> Parse(std::string_view json);
@@ -44,11 +45,11 @@ class Tokenizer {
   // Special tokens written in the text are always recognised, as in Hugging Face's __call__.
   virtual StatusOr<std::vector<int32_t>> Encode(std::string_view text, bool add_special_tokens) const = 0;
   virtual StatusOr<std::vector<EncodedToken>> EncodeWithOffsets(std::string_view text, bool add_special_tokens) const = 0;
-  // Ids outside the vocabulary decode to nothing, as in Hugging Face; negative ones are INVALID_ARGUMENT. transformers' clean-up of blanks is not
-  // applied (it changes the text, and transformers itself leaves it off for byte-level BPE).
+  // Ids outside the vocabulary decode to nothing, as in Hugging Face; negative ones are INVALID_ARGUMENT. transformers' clean-up of blanks
+  // is not applied (it changes the text, and transformers itself leaves it off for byte-level BPE).
   virtual StatusOr<std::string> Decode(const std::vector<int32_t>& tokens, bool skip_special_tokens) const = 0;
   virtual std::unique_ptr<DecodeStream> NewDecodeStream(bool skip_special_tokens) const = 0;
-  virtual int32_t vocab_size() const = 0;                                   // added tokens included
+  virtual int32_t vocab_size() const = 0;  // added tokens included
   virtual std::optional<int32_t> TokenToId(std::string_view token) const = 0;
 };
 

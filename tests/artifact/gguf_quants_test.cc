@@ -1,5 +1,5 @@
-// Each quantised type against a formula for one value at a time, written from ggml's description of the bits: value i of a block is found by
-// its own bit positions, without the loops of the code under test.
+// Each quantised type against a formula for one value at a time, written from ggml's description of the bits: value i of a block is found
+// by its own bit positions, without the loops of the code under test.
 
 #include "engine/artifact/gguf_quants.h"
 
@@ -27,7 +27,8 @@ double Half(const Bytes& b, size_t at) {
 int Nibble(const Bytes& b, size_t at, int high) { return b[at] >> (4 * high) & 15; }
 int Bit(const Bytes& b, size_t at, int bit) { return b[at + static_cast<size_t>(bit / 8)] >> (bit % 8) & 1; }
 
-// The 6-bit scale (which = 0) or minimum (which = 1) of group g: the low part of eight values lies in 12 bytes as in ggml's get_scale_min_k4.
+// The 6-bit scale (which = 0) or minimum (which = 1) of group g: the low part of eight values lies in 12 bytes as in ggml's
+// get_scale_min_k4.
 int KScale(const Bytes& b, size_t at, int g, int which) {
   if (g < 4) return b[at + static_cast<size_t>(g + 4 * which)] & 63;
   const int low = b[at + static_cast<size_t>(g + 4)] >> (4 * which) & 15;
@@ -38,11 +39,16 @@ double Expected(GgufType type, const Bytes& b, int i) {
   const size_t half_byte = static_cast<size_t>(i % 16);
   const int high = i / 16;
   switch (type) {
-    case GgufType::kQ4_0: return Half(b, 0) * (Nibble(b, 2 + half_byte, high) - 8);
-    case GgufType::kQ4_1: return Half(b, 0) * Nibble(b, 4 + half_byte, high) + Half(b, 2);
-    case GgufType::kQ5_0: return Half(b, 0) * (Nibble(b, 6 + half_byte, high) + 16 * Bit(b, 2, i) - 16);
-    case GgufType::kQ5_1: return Half(b, 0) * (Nibble(b, 8 + half_byte, high) + 16 * Bit(b, 4, i)) + Half(b, 2);
-    case GgufType::kQ8_0: return Half(b, 0) * static_cast<int8_t>(b[static_cast<size_t>(2 + i)]);
+    case GgufType::kQ4_0:
+      return Half(b, 0) * (Nibble(b, 2 + half_byte, high) - 8);
+    case GgufType::kQ4_1:
+      return Half(b, 0) * Nibble(b, 4 + half_byte, high) + Half(b, 2);
+    case GgufType::kQ5_0:
+      return Half(b, 0) * (Nibble(b, 6 + half_byte, high) + 16 * Bit(b, 2, i) - 16);
+    case GgufType::kQ5_1:
+      return Half(b, 0) * (Nibble(b, 8 + half_byte, high) + 16 * Bit(b, 4, i)) + Half(b, 2);
+    case GgufType::kQ8_0:
+      return Half(b, 0) * static_cast<int8_t>(b[static_cast<size_t>(2 + i)]);
     case GgufType::kQ4_K: {
       const int g = i / 32;
       const int q = Nibble(b, static_cast<size_t>(16 + i / 64 * 32 + i % 32), g % 2);
@@ -59,7 +65,9 @@ double Expected(GgufType type, const Bytes& b, int i) {
       const int top = b[static_cast<size_t>(128 + 32 * n + within % 32)] >> (within / 32 * 2) & 3;
       return Half(b, 208) * static_cast<int8_t>(b[static_cast<size_t>(192 + i / 16)]) * (low + 16 * top - 32);
     }
-    default: ADD_FAILURE(); return 0;
+    default:
+      ADD_FAILURE();
+      return 0;
   }
 }
 
@@ -98,8 +106,8 @@ TEST_P(QuantTest, BlocksFollowOneAnother) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, QuantTest,
-                         testing::Values(GgufType::kQ4_0, GgufType::kQ4_1, GgufType::kQ5_0, GgufType::kQ5_1, GgufType::kQ8_0, GgufType::kQ4_K,
-                                         GgufType::kQ5_K, GgufType::kQ6_K),
+                         testing::Values(GgufType::kQ4_0, GgufType::kQ4_1, GgufType::kQ5_0, GgufType::kQ5_1, GgufType::kQ8_0,
+                                         GgufType::kQ4_K, GgufType::kQ5_K, GgufType::kQ6_K),
                          [](const auto& info) { return GgufTypeName(static_cast<uint32_t>(info.param)); });
 
 TEST(QuantTest, AllHalvesBecomeTheirFloats) {
@@ -129,8 +137,8 @@ TEST(QuantTest, PlainTypesAreCopied) {
 
 TEST(QuantTest, BFloat16RoundsToTheNearestAndTiesToEven) {
   EXPECT_EQ(FloatToBFloat16(1.0f), 0x3f80);
-  EXPECT_EQ(FloatToBFloat16(std::bit_cast<float>(0x3f808000u)), 0x3f80);   // a tie, down to even
-  EXPECT_EQ(FloatToBFloat16(std::bit_cast<float>(0x3f818000u)), 0x3f82);   // a tie, up to even
+  EXPECT_EQ(FloatToBFloat16(std::bit_cast<float>(0x3f808000u)), 0x3f80);  // a tie, down to even
+  EXPECT_EQ(FloatToBFloat16(std::bit_cast<float>(0x3f818000u)), 0x3f82);  // a tie, up to even
   EXPECT_EQ(FloatToBFloat16(std::bit_cast<float>(0x3f808001u)), 0x3f81);
   EXPECT_EQ(FloatToBFloat16(std::numeric_limits<float>::max()), 0x7f80);
   EXPECT_EQ(FloatToBFloat16(-std::numeric_limits<float>::infinity()), 0xff80);

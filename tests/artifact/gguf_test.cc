@@ -15,11 +15,11 @@
 namespace switchyard {
 namespace {
 
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using testing_gguf::GgufBuilder;
 using testing_gguf::Raw;
 using testing_gguf::Text;
-using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using Code = absl::StatusCode;
 
 StatusOr<std::shared_ptr<const GgufFile>> Parse(const std::string& bytes) {
@@ -33,14 +33,19 @@ void ExpectRefused(const GgufBuilder& builder, Code code, const std::string& mes
   EXPECT_THAT(std::string(Message(file.status())), HasSubstr("test.gguf"));
 }
 
-const std::string kRow(128, '\x01');   // 32 floats
+const std::string kRow(128, '\x01');  // 32 floats
 
 TEST(GgufTest, ReadsEveryMetadataType) {
   GgufBuilder b;
-  b.Value("u8", 0, Raw<uint8_t>(200)).Value("i8", 1, Raw<int8_t>(-100)).Value("u16", 2, Raw<uint16_t>(60000)).Value("i16", 3, Raw<int16_t>(-30000));
+  b.Value("u8", 0, Raw<uint8_t>(200))
+      .Value("i8", 1, Raw<int8_t>(-100))
+      .Value("u16", 2, Raw<uint16_t>(60000))
+      .Value("i16", 3, Raw<int16_t>(-30000));
   b.U32("u32", 4'000'000'000u).Value("i32", 5, Raw<int32_t>(-5)).F32("f32", 0.5f).Bool("yes", true).Str("text", std::string("a\0b", 3));
   b.Value("u64", 10, Raw<uint64_t>(1ull << 62)).Value("i64", 11, Raw<int64_t>(-1)).Value("f64", 12, Raw<double>(0.1));
-  b.Strs("names", {"x", "", "yz"}).I32s("numbers", {1, -2}).Value("flags", 9, Raw<uint32_t>(7) + Raw<uint64_t>(2) + std::string("\x01\x00", 2));
+  b.Strs("names", {"x", "", "yz"})
+      .I32s("numbers", {1, -2})
+      .Value("flags", 9, Raw<uint32_t>(7) + Raw<uint64_t>(2) + std::string("\x01\x00", 2));
   b.Value("floats", 9, Raw<uint32_t>(6) + Raw<uint64_t>(1) + Raw<float>(1.5f)).Value("none", 9, Raw<uint32_t>(4) + Raw<uint64_t>(0));
   for (uint32_t version : {2u, 3u}) {
     b.version = version;
@@ -76,7 +81,9 @@ TEST(GgufTest, ReadsEveryMetadataType) {
 
 TEST(GgufTest, ReadsTensorsWithShapesReversed) {
   GgufBuilder b;
-  b.F32Tensor("matrix", {2, 3}, {1, 2, 3, 4, 5, 6}).F32Tensor("vector", {3}, {7, 8, 9}).Tensor("quantised", {64, 2}, 2, std::string(2 * 2 * 18, '\0'));
+  b.F32Tensor("matrix", {2, 3}, {1, 2, 3, 4, 5, 6})
+      .F32Tensor("vector", {3}, {7, 8, 9})
+      .Tensor("quantised", {64, 2}, 2, std::string(2 * 2 * 18, '\0'));
   auto parsed = Parse(b.Build());
   ASSERT_TRUE(parsed.ok()) << parsed.status();
   const GgufTensor& matrix = (*parsed)->tensors().at("matrix");
@@ -126,7 +133,8 @@ TEST(GgufTest, DamagedMetadataIsRefused) {
   ExpectRefused(GgufBuilder().Value("k", 7, Raw<uint8_t>(2)), Code::kDataLoss, "a bool of value 2");
   ExpectRefused(GgufBuilder().Value("k", 10, Raw<uint64_t>(~0ull)), Code::kDataLoss, "too large");
   ExpectRefused(GgufBuilder().Value("k", 8, Raw<uint64_t>(1ull << 40) + padding), Code::kDataLoss, "bytes at byte");
-  ExpectRefused(GgufBuilder().Value("k", 9, Raw<uint32_t>(8) + Raw<uint64_t>(1ull << 61) + padding), Code::kDataLoss, "elements cannot fit");
+  ExpectRefused(GgufBuilder().Value("k", 9, Raw<uint32_t>(8) + Raw<uint64_t>(1ull << 61) + padding), Code::kDataLoss,
+                "elements cannot fit");
   ExpectRefused(GgufBuilder().Value("k", 9, Raw<uint32_t>(99) + Raw<uint64_t>(1)), Code::kDataLoss, "array of the unknown type 99");
   ExpectRefused(GgufBuilder().Value("k", 9, Raw<uint32_t>(9) + Raw<uint64_t>(0) + padding), Code::kUnimplemented, "arrays of arrays");
   ExpectRefused(GgufBuilder().Value(std::string(5000, 'k'), 4, Raw<uint32_t>(1)), Code::kDataLoss, "a metadata key of 5000 bytes");
@@ -150,13 +158,18 @@ TEST(GgufTest, DamagedTensorsAreRefused) {
   ExpectRefused(GgufBuilder().Tensor("t", {48}, 2, kRow), Code::kDataLoss, "not whole blocks of 32 (Q4_0)");
   ExpectRefused(GgufBuilder().Tensor("t", {256}, 10, kRow), Code::kUnimplemented, "is Q2_K, which is not read");
   ExpectRefused(GgufBuilder().Tensor("t", {32}, 4000, kRow), Code::kUnimplemented, "type 4000");
-  ExpectRefused(GgufBuilder().Tensor("a", {32}, 0, kRow).Tensor("b", {32}, 0, kRow, 96), Code::kDataLoss, "tensors \"a\" and \"b\" overlap");
+  ExpectRefused(GgufBuilder().Tensor("a", {32}, 0, kRow).Tensor("b", {32}, 0, kRow, 96), Code::kDataLoss,
+                "tensors \"a\" and \"b\" overlap");
   ExpectRefused(GgufBuilder().Tensor("a", {32}, 0, kRow).Tensor("b", {32}, 0, kRow, 0), Code::kDataLoss, "overlap");
 }
 
 TEST(GgufTest, EveryTruncationIsAnErrorAndNeverACrash) {
   GgufBuilder b;
-  b.U32("n", 1).Strs("s", {"one", "two"}).Str("t", "text").F32Tensor("a", {8}, std::vector<float>(8, 1)).F32Tensor("b", {8}, std::vector<float>(8, 2));
+  b.U32("n", 1)
+      .Strs("s", {"one", "two"})
+      .Str("t", "text")
+      .F32Tensor("a", {8}, std::vector<float>(8, 1))
+      .F32Tensor("b", {8}, std::vector<float>(8, 2));
   const std::string whole = b.Build();
   ASSERT_TRUE(Parse(whole).ok());
   for (size_t size = 0; size < whole.size(); ++size) EXPECT_EQ(Parse(whole.substr(0, size)).status().code(), Code::kDataLoss) << size;
@@ -164,7 +177,11 @@ TEST(GgufTest, EveryTruncationIsAnErrorAndNeverACrash) {
 
 TEST(GgufTest, RandomDamageNeverCrashes) {
   GgufBuilder b;
-  b.U32("n", 1).Strs("s", {"one", "two"}).Bool("f", true).F32Tensor("a", {8}, std::vector<float>(8, 1)).Tensor("q", {32, 2}, 3, std::string(40, 'x'));
+  b.U32("n", 1)
+      .Strs("s", {"one", "two"})
+      .Bool("f", true)
+      .F32Tensor("a", {8}, std::vector<float>(8, 1))
+      .Tensor("q", {32, 2}, 3, std::string(40, 'x'));
   const std::string whole = b.Build();
   std::mt19937 random(11);
   int refused = 0;

@@ -23,10 +23,10 @@
 namespace switchyard {
 namespace {
 
-using testing_gguf::GgufBuilder;
-using testing_gguf::Raw;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using testing_gguf::GgufBuilder;
+using testing_gguf::Raw;
 using Code = absl::StatusCode;
 
 // GPT-2's letters for all bytes, in byte order.
@@ -55,9 +55,9 @@ struct TinyModel {
   std::set<std::string> without;
   bool output = false;
   bool adds_bos = false;
-  float poison = 0;   // put into blk.1.ffn_up.weight when not 0
+  float poison = 0;  // put into blk.1.ffn_up.weight when not 0
 
-  std::map<std::string, std::vector<float>> weights;   // by Hugging Face name, in Hugging Face's row order
+  std::map<std::string, std::vector<float>> weights;  // by Hugging Face name, in Hugging Face's row order
 
   TinyModel() {
     for (const std::string& letter : ByteLetters()) tokens.push_back(letter);
@@ -89,9 +89,13 @@ struct TinyModel {
       if (!without.count(key)) write();
     };
     b.Str("general.architecture", arch);
-    for (auto [key, number] : std::map<std::string, uint32_t>{{"block_count", layers}, {"context_length", 64}, {"embedding_length", hidden},
-                                                              {"feed_forward_length", intermediate}, {"attention.head_count", heads},
-                                                              {"attention.head_count_kv", kv_heads}, {"attention.key_length", head_dim}}) {
+    for (auto [key, number] : std::map<std::string, uint32_t>{{"block_count", layers},
+                                                              {"context_length", 64},
+                                                              {"embedding_length", hidden},
+                                                              {"feed_forward_length", intermediate},
+                                                              {"attention.head_count", heads},
+                                                              {"attention.head_count_kv", kv_heads},
+                                                              {"attention.key_length", head_dim}}) {
       value(a + key, [&] { b.U32(a + key, number); });
     }
     b.F32(a + "attention.layer_norm_rms_epsilon", 1e-5f).F32(a + "rope.freq_base", 100000.0f);
@@ -243,7 +247,7 @@ TEST_F(ImportGgufTest, ConfigSaysWhatTheMetadataSaid) {
   EXPECT_EQ(config["hidden_size"], 8);
   EXPECT_EQ(config["num_key_value_heads"], 1);
   EXPECT_EQ(config["head_dim"], 4);
-  EXPECT_EQ(config["rms_norm_eps"], 1e-05);   // not 9.99999974e-06
+  EXPECT_EQ(config["rms_norm_eps"], 1e-05);  // not 9.99999974e-06
   EXPECT_EQ(config["rope_theta"], 100000.0);
   EXPECT_TRUE(config["rope_scaling"].is_null());
   EXPECT_EQ(config["bos_token_id"], 1);
@@ -258,14 +262,14 @@ TEST_F(ImportGgufTest, Llama3ScalingIsRecognisedByItsDivisors) {
   auto divisors = [](double factor) {
     std::vector<float> values;
     for (int i = 0; i < 2; ++i) {
-      const double wavelength = 2 * M_PI * std::pow(100000.0, 2.0 * i / 4);   // 6.3 and 1987: the second is in between
+      const double wavelength = 2 * M_PI * std::pow(100000.0, 2.0 * i / 4);  // 6.3 and 1987: the second is in between
       const double smooth = (8192 / wavelength - 1) / 3;
       values.push_back(static_cast<float>(wavelength < 2048 ? 1.0 : wavelength > 8192 ? factor : 1 / ((1 - smooth) / factor + smooth)));
     }
     return values;
   };
   TinyModel model;
-  model.head_dim = 8;   // 2 pi 100000^(6/8) = 35333: scaled fully
+  model.head_dim = 8;  // 2 pi 100000^(6/8) = 35333: scaled fully
   model.more_tensors = [&](GgufBuilder& b) { b.F32Tensor("rope_freqs.weight", {4}, {1.0f, 1.0f, 1.0f, 32.0f}); };
   ASSERT_EQ(divisors(32.0), (std::vector<float>{1.0f, 1.0f}));
   ASSERT_TRUE(Import(model).ok());
@@ -396,7 +400,7 @@ class ImportedTokenizerTest : public ImportGgufTest {
 
 TEST_F(ImportedTokenizerTest, SmollmSplitsDigitsOneByOne) {
   auto tokenizer = ImportTokenizer({});
-  EXPECT_THAT(Pieces(*tokenizer, "2024"), ElementsAre("2", "0", "2", "4"));   // although "2 0" is a merge
+  EXPECT_THAT(Pieces(*tokenizer, "2024"), ElementsAre("2", "0", "2", "4"));  // although "2 0" is a merge
   EXPECT_THAT(Pieces(*tokenizer, "the the"), ElementsAre("the", " the"));
 }
 
@@ -410,7 +414,7 @@ TEST_F(ImportedTokenizerTest, OtherPreTokenizersKeepDigitsTogether) {
   model.pre = "qwen2";
   auto tokenizer = ImportTokenizer(model);
   EXPECT_THAT(Pieces(*tokenizer, "2024"), ElementsAre("2", "0", "2", "4"));
-  EXPECT_EQ(*tokenizer->Encode("e\xcc\x81", true), *tokenizer->Encode("\xc3\xa9", true));   // NFC
+  EXPECT_EQ(*tokenizer->Encode("e\xcc\x81", true), *tokenizer->Encode("\xc3\xa9", true));  // NFC
 }
 
 TEST_F(ImportedTokenizerTest, ControlTokensAreSpecialAndUserDefinedOnesAreNot) {

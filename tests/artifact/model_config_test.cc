@@ -9,9 +9,19 @@ using absl::StatusCode;
 using Json = nlohmann::json;
 
 Json Llama() {
-  return {{"architectures", {"LlamaForCausalLM"}}, {"model_type", "llama"}, {"hidden_size", 64}, {"intermediate_size", 96}, {"num_hidden_layers", 2},
-          {"num_attention_heads", 8}, {"num_key_value_heads", 2}, {"vocab_size", 100}, {"max_position_embeddings", 128}, {"rms_norm_eps", 1e-5},
-          {"hidden_act", "silu"}, {"rope_theta", 5e5}, {"transformers_version", "5.0"}};
+  return {{"architectures", {"LlamaForCausalLM"}},
+          {"model_type", "llama"},
+          {"hidden_size", 64},
+          {"intermediate_size", 96},
+          {"num_hidden_layers", 2},
+          {"num_attention_heads", 8},
+          {"num_key_value_heads", 2},
+          {"vocab_size", 100},
+          {"max_position_embeddings", 128},
+          {"rms_norm_eps", 1e-5},
+          {"hidden_act", "silu"},
+          {"rope_theta", 5e5},
+          {"transformers_version", "5.0"}};
 }
 StatusOr<ModelConfig> Parse(const Json& json) { return ParseModelConfig(json.dump(), "config.json"); }
 StatusOr<ModelConfig> With(const std::string& key, const Json& value) {
@@ -55,7 +65,11 @@ TEST(ModelConfig, ReadsTheGoldenModels) {
 }
 
 TEST(ModelConfig, BothSpellingsOfRopeAndTheirContradictions) {
-  const Json llama3 = {{"rope_type", "llama3"}, {"factor", 8.0}, {"low_freq_factor", 1.0}, {"high_freq_factor", 4.0}, {"original_max_position_embeddings", 64}};
+  const Json llama3 = {{"rope_type", "llama3"},
+                       {"factor", 8.0},
+                       {"low_freq_factor", 1.0},
+                       {"high_freq_factor", 4.0},
+                       {"original_max_position_embeddings", 64}};
   const auto old_style = With("rope_scaling", llama3);
   ASSERT_TRUE(old_style.ok()) << old_style.status();
   EXPECT_EQ(old_style->rope.llama3->factor, 8.0);
@@ -78,7 +92,8 @@ TEST(ModelConfig, BothSpellingsOfRopeAndTheirContradictions) {
   ASSERT_TRUE(linear.ok()) << linear.status();
   EXPECT_EQ(linear->rope.linear_factor, 2.0);
   for (const char* type : {"yarn", "longrope", "dynamic"}) {
-    ExpectRefused(With("rope_scaling", {{"rope_type", type}, {"factor", 2.0}}).status(), StatusCode::kUnimplemented, {"rope_type", type, "llama3"});
+    ExpectRefused(With("rope_scaling", {{"rope_type", type}, {"factor", 2.0}}).status(), StatusCode::kUnimplemented,
+                  {"rope_type", type, "llama3"});
   }
   Json part = llama3;
   part.erase("low_freq_factor");
@@ -86,23 +101,44 @@ TEST(ModelConfig, BothSpellingsOfRopeAndTheirContradictions) {
 }
 
 TEST(ModelConfig, RefusesByNameWhatChangesTheMathematics) {
-  const std::vector<std::pair<std::string, Json>> refused = {
-      {"use_sliding_window", true}, {"layer_types", {"full_attention", "sliding_attention"}}, {"quantization_config", {{"bits", 4}}}, {"mlp_bias", true},
-      {"hidden_act", "gelu"}, {"pretraining_tp", 2}, {"new_mathematics", 3}, {"partial_rotary_factor", 0.5}, {"rope_interleaved", true}, {"model_type", "mistral"}};
+  const std::vector<std::pair<std::string, Json>> refused = {{"use_sliding_window", true},
+                                                             {"layer_types", {"full_attention", "sliding_attention"}},
+                                                             {"quantization_config", {{"bits", 4}}},
+                                                             {"mlp_bias", true},
+                                                             {"hidden_act", "gelu"},
+                                                             {"pretraining_tp", 2},
+                                                             {"new_mathematics", 3},
+                                                             {"partial_rotary_factor", 0.5},
+                                                             {"rope_interleaved", true},
+                                                             {"model_type", "mistral"}};
   for (const auto& [key, value] : refused) {
     SCOPED_TRACE(key);
     ExpectRefused(With(key, value).status(), StatusCode::kUnimplemented, {"config.json", key == "layer_types" ? "sliding_attention" : key});
   }
-  for (const auto& [key, value] : std::vector<std::pair<std::string, Json>>{{"future_flag", false}, {"future_note", "text"}, {"future", nullptr}}) {
+  for (const auto& [key, value] :
+       std::vector<std::pair<std::string, Json>>{{"future_flag", false}, {"future_note", "text"}, {"future", nullptr}}) {
     EXPECT_TRUE(With(key, value).ok()) << key;
   }
 }
 
 TEST(ModelConfig, RangesAndTypes) {
-  const std::vector<std::pair<std::string, Json>> bad = {
-      {"hidden_size", 0}, {"hidden_size", -64}, {"hidden_size", 1e9}, {"hidden_size", "64"}, {"hidden_size", 18446744073709551615u}, {"num_hidden_layers", 100000},
-      {"vocab_size", 2147483648}, {"intermediate_size", 1.5}, {"head_dim", 7}, {"num_key_value_heads", 3}, {"rms_norm_eps", -1}, {"rms_norm_eps", "x"},
-      {"tie_word_embeddings", 1}, {"rope_theta", 0}, {"eos_token_id", -1}, {"eos_token_id", {{"a", 1}}}, {"hidden_size", 65}};
+  const std::vector<std::pair<std::string, Json>> bad = {{"hidden_size", 0},
+                                                         {"hidden_size", -64},
+                                                         {"hidden_size", 1e9},
+                                                         {"hidden_size", "64"},
+                                                         {"hidden_size", 18446744073709551615u},
+                                                         {"num_hidden_layers", 100000},
+                                                         {"vocab_size", 2147483648},
+                                                         {"intermediate_size", 1.5},
+                                                         {"head_dim", 7},
+                                                         {"num_key_value_heads", 3},
+                                                         {"rms_norm_eps", -1},
+                                                         {"rms_norm_eps", "x"},
+                                                         {"tie_word_embeddings", 1},
+                                                         {"rope_theta", 0},
+                                                         {"eos_token_id", -1},
+                                                         {"eos_token_id", {{"a", 1}}},
+                                                         {"hidden_size", 65}};
   for (const auto& [key, value] : bad) {
     SCOPED_TRACE(key + " = " + value.dump());
     const Status status = With(key, value).status();

@@ -24,9 +24,11 @@ ModelConfig TinyBase() {
 class PeftAdapterTest : public testing::Test {
  protected:
   PeftAdapterTest() {
-    config_ = {{"peft_type", "LORA"}, {"r", 2}, {"lora_alpha", 6}, {"bias", "none"}, {"target_modules", {"gate_proj", "up_proj", "down_proj"}}};
+    config_ = {
+        {"peft_type", "LORA"}, {"r", 2}, {"lora_alpha", 6}, {"bias", "none"}, {"target_modules", {"gate_proj", "up_proj", "down_proj"}}};
     for (int layer = 0; layer < 2; ++layer) {
-      for (const auto& [projection, in, out] : {std::tuple{"gate_proj", 4, 6}, std::tuple{"up_proj", 4, 6}, std::tuple{"down_proj", 6, 4}}) {
+      for (const auto& [projection, in, out] :
+           {std::tuple{"gate_proj", 4, 6}, std::tuple{"up_proj", 4, 6}, std::tuple{"down_proj", 6, 4}}) {
         const std::string module = Mlp(layer) + projection;
         tensors_[module + ".lora_A.weight"] = FloatTensor("", {2, in}, std::vector<float>(2 * in, 0.5f));
         tensors_[module + ".lora_B.weight"] = FloatTensor("", {out, 2}, std::vector<float>(2 * out, 0.25f));
@@ -89,12 +91,14 @@ TEST_F(PeftAdapterTest, ReadsKeysWithoutThePrefixButNotBoth) {
   EXPECT_TRUE(Read().ok());
   const std::string name = Mlp(1) + "up_proj.lora_B.weight";
   tensors_[name] = bare[name];
-  ExpectRefused(Read().status(), StatusCode::kDataLoss, {"adapter_model.safetensors", "up_proj.lora_B.weight", "with and without the prefix"});
+  ExpectRefused(Read().status(), StatusCode::kDataLoss,
+                {"adapter_model.safetensors", "up_proj.lora_B.weight", "with and without the prefix"});
 }
 
 TEST_F(PeftAdapterTest, MissingHalfOfAPair) {
   tensors_.erase(Mlp(1) + "up_proj.lora_B.weight");
-  ExpectRefused(Read().status(), StatusCode::kDataLoss, {"adapter_model.safetensors", "1 of 12", "model.layers.1.mlp.up_proj.lora_B.weight"});
+  ExpectRefused(Read().status(), StatusCode::kDataLoss,
+                {"adapter_model.safetensors", "1 of 12", "model.layers.1.mlp.up_proj.lora_B.weight"});
 }
 
 TEST_F(PeftAdapterTest, WrongShapeSaysExpectedAndFound) {
@@ -158,11 +162,27 @@ TEST_F(PeftAdapterTest, DamagedAndAbsentFiles) {
 Json GoodConfig() { return {{"peft_type", "LORA"}, {"r", 2}, {"target_modules", {"up_proj"}}}; }
 
 TEST(PeftConfig, RefusesByName) {
-  const std::vector<std::pair<std::string, Json>> refused = {
-      {"use_dora", true}, {"fan_in_fan_out", true}, {"modules_to_save", {"lm_head"}}, {"lora_bias", true}, {"bias", "all"}, {"bias", "lora_only"},
-      {"layer_replication", {{0, 1}}}, {"trainable_token_indices", {1}}, {"megatron_config", {{"a", 1}}}, {"use_qalora", true}, {"alora_invocation_tokens", {1}},
-      {"target_parameters", {"x"}}, {"use_bdlora", {{"a", 1}}}, {"arrow_config", {{"a", 1}}}, {"kasa_config", {{"a", 1}}}, {"monteclora_config", {{"a", 1}}},
-      {"peft_type", "IA3"}, {"peft_type", nullptr}, {"something_new", 1}, {"target_modules", "(?=x)up"}, {"rank_pattern", {{"(", 1}}}};
+  const std::vector<std::pair<std::string, Json>> refused = {{"use_dora", true},
+                                                             {"fan_in_fan_out", true},
+                                                             {"modules_to_save", {"lm_head"}},
+                                                             {"lora_bias", true},
+                                                             {"bias", "all"},
+                                                             {"bias", "lora_only"},
+                                                             {"layer_replication", {{0, 1}}},
+                                                             {"trainable_token_indices", {1}},
+                                                             {"megatron_config", {{"a", 1}}},
+                                                             {"use_qalora", true},
+                                                             {"alora_invocation_tokens", {1}},
+                                                             {"target_parameters", {"x"}},
+                                                             {"use_bdlora", {{"a", 1}}},
+                                                             {"arrow_config", {{"a", 1}}},
+                                                             {"kasa_config", {{"a", 1}}},
+                                                             {"monteclora_config", {{"a", 1}}},
+                                                             {"peft_type", "IA3"},
+                                                             {"peft_type", nullptr},
+                                                             {"something_new", 1},
+                                                             {"target_modules", "(?=x)up"},
+                                                             {"rank_pattern", {{"(", 1}}}};
   for (const auto& [key, value] : refused) {
     SCOPED_TRACE(key + " = " + value.dump());
     Json json = GoodConfig();
@@ -180,7 +200,8 @@ TEST(PeftConfig, InitialisationsThatChangeTheBaseAreRefusedWithWhatToDo) {
   };
   for (const char* name : {"pissa", "pissa_niter_16", "PiSSA", "corda", "olora", "OLoRA", "lora_ga"}) {
     SCOPED_TRACE(name);
-    ExpectRefused(parse(name), StatusCode::kUnimplemented, {"adapter_config.json", "init_lora_weights", name, "path_initial_model_for_weight_conversion"});
+    ExpectRefused(parse(name), StatusCode::kUnimplemented,
+                  {"adapter_config.json", "init_lora_weights", name, "path_initial_model_for_weight_conversion"});
   }
   ExpectRefused(parse("loftq"), StatusCode::kUnimplemented, {"init_lora_weights", "loftq", "no conversion"});
   ExpectRefused(parse("something_new"), StatusCode::kUnimplemented, {"init_lora_weights", "something_new"});
@@ -192,10 +213,22 @@ TEST(PeftConfig, InitialisationsThatChangeTheBaseAreRefusedWithWhatToDo) {
 }
 
 TEST(PeftConfig, RangesAndTypes) {
-  const std::vector<std::pair<std::string, Json>> bad = {
-      {"r", 0}, {"r", -1}, {"r", 1.5}, {"r", 1e9}, {"r", "2"}, {"lora_alpha", 0}, {"lora_alpha", -1}, {"lora_alpha", "x"}, {"use_rslora", 1},
-      {"target_modules", nullptr}, {"target_modules", {1}}, {"layers_to_transform", {"a"}}, {"layers_pattern", "layers"}, {"rank_pattern", {{"x", 0}}},
-      {"alpha_pattern", {{"x", "y"}}}, {"rank_pattern", 3}};
+  const std::vector<std::pair<std::string, Json>> bad = {{"r", 0},
+                                                         {"r", -1},
+                                                         {"r", 1.5},
+                                                         {"r", 1e9},
+                                                         {"r", "2"},
+                                                         {"lora_alpha", 0},
+                                                         {"lora_alpha", -1},
+                                                         {"lora_alpha", "x"},
+                                                         {"use_rslora", 1},
+                                                         {"target_modules", nullptr},
+                                                         {"target_modules", {1}},
+                                                         {"layers_to_transform", {"a"}},
+                                                         {"layers_pattern", "layers"},
+                                                         {"rank_pattern", {{"x", 0}}},
+                                                         {"alpha_pattern", {{"x", "y"}}},
+                                                         {"rank_pattern", 3}};
   for (const auto& [key, value] : bad) {
     SCOPED_TRACE(key + " = " + value.dump());
     Json json = GoodConfig();

@@ -81,8 +81,8 @@ TEST_F(RouterArtifactTest, LoadSharesAreOptionalAndChecked) {
   manifest.load_shares = {{0.75f, 0.25f}};
   ASSERT_TRUE(WriteRouterArtifact(dir_ / "measured", manifest, Tensors()).ok());
   EXPECT_EQ(ReadRouterArtifact(dir_ / "measured")->manifest.load_shares, manifest.load_shares);
-  for (const Json& bad : {Json("x"), Json::array(), Json({{0.5, 0.5}, {0.5, 0.5}}), Json::array({Json::array({1.0})}), Json::array({{0.5, 0.4}}),
-                          Json::array({{-0.5, 1.5}}), Json::array({{nullptr, 1.0}}), Json::array({1, 2})}) {
+  for (const Json& bad : {Json("x"), Json::array(), Json({{0.5, 0.5}, {0.5, 0.5}}), Json::array({Json::array({1.0})}),
+                          Json::array({{0.5, 0.4}}), Json::array({{-0.5, 1.5}}), Json::array({{nullptr, 1.0}}), Json::array({1, 2})}) {
     ExpectRefused(ReadWith("load_shares", bad), StatusCode::kDataLoss, {"router.json", "\"load_shares\"", "1 lists of 2 shares"});
   }
 }
@@ -121,10 +121,12 @@ TEST_F(RouterArtifactTest, HostileManifest) {
 TEST(RouterBinding, NamesWhatDiffers) {
   const RouterManifest m = Manifest();
   EXPECT_TRUE(CheckRouterBinding(m, m.base_generation, m.experts).ok());
-  ExpectRefused(CheckRouterBinding(m, std::string(64, 'c'), m.experts), StatusCode::kFailedPrecondition, {std::string(64, 'a'), std::string(64, 'c')});
+  ExpectRefused(CheckRouterBinding(m, std::string(64, 'c'), m.experts), StatusCode::kFailedPrecondition,
+                {std::string(64, 'a'), std::string(64, 'c')});
   auto swapped = m.experts;
   std::swap(swapped[0], swapped[1]);
-  ExpectRefused(CheckRouterBinding(m, m.base_generation, swapped), StatusCode::kFailedPrecondition, {"[law@bbbbbbbbbbbb, zero@zero]", "[zero@zero, law@"});
+  ExpectRefused(CheckRouterBinding(m, m.base_generation, swapped), StatusCode::kFailedPrecondition,
+                {"[law@bbbbbbbbbbbb, zero@zero]", "[zero@zero, law@"});
   auto retrained = m.experts;
   retrained[0].generation = std::string(64, 'd');
   EXPECT_EQ(CheckRouterBinding(m, m.base_generation, retrained).code(), StatusCode::kFailedPrecondition);

@@ -15,8 +15,12 @@ namespace {
 using absl::StatusCode;
 namespace fs = std::filesystem;
 
-Status ParseStatus(const std::string& bytes) { return SafetensorsFile::Parse(std::make_shared<std::string>(bytes), "f.safetensors").status(); }
-Status HeaderStatus(const std::string& header, size_t data_bytes) { return ParseStatus(RawSafetensors(header, std::string(data_bytes, '\0'))); }
+Status ParseStatus(const std::string& bytes) {
+  return SafetensorsFile::Parse(std::make_shared<std::string>(bytes), "f.safetensors").status();
+}
+Status HeaderStatus(const std::string& header, size_t data_bytes) {
+  return ParseStatus(RawSafetensors(header, std::string(data_bytes, '\0')));
+}
 
 struct Damaged {
   std::string header;
@@ -27,8 +31,8 @@ struct Damaged {
 
 TEST(Safetensors, EveryRuleOfTheHeaderIsEnforced) {
   const auto u8 = [](const std::string& name, int begin, int end) {
-    return "\"" + name + "\":{\"dtype\":\"U8\",\"shape\":[" + std::to_string(end - begin) + "],\"data_offsets\":[" + std::to_string(begin) + "," +
-           std::to_string(end) + "]}";
+    return "\"" + name + "\":{\"dtype\":\"U8\",\"shape\":[" + std::to_string(end - begin) + "],\"data_offsets\":[" + std::to_string(begin) +
+           "," + std::to_string(end) + "]}";
   };
   const std::vector<Damaged> cases = {
       {"{" + u8("a", 0, 4) + "," + u8("a", 0, 4) + "}", 4, StatusCode::kDataLoss, {"f.safetensors", "\"a\" appears twice"}},
@@ -37,7 +41,10 @@ TEST(Safetensors, EveryRuleOfTheHeaderIsEnforced) {
       {"{" + u8("a", 1, 4) + "}", 4, StatusCode::kDataLoss, {"\"a\"", "begins at byte 1", "expected 0"}},
       {"{" + u8("a", 0, 4) + "}", 5, StatusCode::kDataLoss, {"end at byte 4", "has 5"}},
       {"{" + u8("a", 0, 4) + "}", 3, StatusCode::kDataLoss, {"\"a\"", "[0, 4]", "3 data bytes"}},
-      {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}})", 4, StatusCode::kDataLoss, {"\"a\"", "F32 [2]", "needs 8 bytes", "give 4"}},
+      {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}})",
+       4,
+       StatusCode::kDataLoss,
+       {"\"a\"", "F32 [2]", "needs 8 bytes", "give 4"}},
       {R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[4,0]}})", 4, StatusCode::kDataLoss, {"[4, 0]"}},
       {R"({"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,0]}})", 0, StatusCode::kDataLoss, {"overflows"}},
       {R"({"a":{"dtype":"U8","shape":[-1],"data_offsets":[0,0]}})", 0, StatusCode::kDataLoss, {"shape", "non-negative"}},
@@ -54,7 +61,10 @@ TEST(Safetensors, EveryRuleOfTheHeaderIsEnforced) {
       {"{\"a\xff\":1}", 0, StatusCode::kDataLoss, {"not valid JSON"}},
       {"", 0, StatusCode::kDataLoss, {"'{'"}},
       {"{\"a\":" + std::string(200000, '[') + std::string(200000, ']') + "}", 0, StatusCode::kDataLoss, {"nested too deeply"}},
-      {"{\"" + std::string(2000, 'n') + "\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}", 0, StatusCode::kDataLoss, {"2000 bytes", "1024"}},
+      {"{\"" + std::string(2000, 'n') + "\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}",
+       0,
+       StatusCode::kDataLoss,
+       {"2000 bytes", "1024"}},
   };
   for (const Damaged& c : cases) {
     SCOPED_TRACE(c.header.substr(0, 120));
@@ -72,8 +82,11 @@ TEST(Safetensors, RefusesLengthsThatDoNotFitTheFile) {
 }
 
 TEST(Safetensors, EmptyAndScalarTensorsAreLegal) {
-  const auto file = SafetensorsFile::Parse(std::make_shared<std::string>(RawSafetensors(
-      R"({"e":{"dtype":"F32","shape":[0,4611686018427387904,9],"data_offsets":[0,0]},"s":{"dtype":"I16","shape":[],"data_offsets":[0,2]}})", "ab")), "f");
+  const auto file = SafetensorsFile::Parse(
+      std::make_shared<std::string>(RawSafetensors(
+          R"({"e":{"dtype":"F32","shape":[0,4611686018427387904,9],"data_offsets":[0,0]},"s":{"dtype":"I16","shape":[],"data_offsets":[0,2]}})",
+          "ab")),
+      "f");
   ASSERT_TRUE(file.ok()) << file.status();
   EXPECT_EQ((*file)->Get("e")->elements(), 0);
   EXPECT_EQ((*file)->Get("s")->elements(), 1);
@@ -129,15 +142,17 @@ TEST(Safetensors, WriterKeepsTensorsAndPythonsOrderOfData) {
 
 TEST(Safetensors, WriterRefusesWrongSizesAndNamesGivenTwice) {
   TempDirectory dir;
-  ExpectRefused(WriteSafetensors(dir / "w", {FloatTensor("a", {3}, {1, 2})}, {}), StatusCode::kInvalidArgument, {"\"a\"", "[3]", "8 bytes"});
-  ExpectRefused(WriteSafetensors(dir / "w", {FloatTensor("a", {1}, {1}), FloatTensor("a", {1}, {1})}, {}), StatusCode::kInvalidArgument, {"\"a\"", "twice"});
+  ExpectRefused(WriteSafetensors(dir / "w", {FloatTensor("a", {3}, {1, 2})}, {}), StatusCode::kInvalidArgument,
+                {"\"a\"", "[3]", "8 bytes"});
+  ExpectRefused(WriteSafetensors(dir / "w", {FloatTensor("a", {1}, {1}), FloatTensor("a", {1}, {1})}, {}), StatusCode::kInvalidArgument,
+                {"\"a\"", "twice"});
   EXPECT_TRUE(fs::is_empty(dir.path()));
 }
 
 TEST(Safetensors, FailedWriteLeavesNothingAndKeepsTheOldFile) {
   TempDirectory dir;
   ExpectRefused(WriteSafetensors(dir / "none/w", {FloatTensor("a", {1}, {1})}, {}), StatusCode::kInvalidArgument, {"none/w"});
-  fs::create_directories(dir / "target/inside");   // a directory where the file should go: the rename fails after everything was written
+  fs::create_directories(dir / "target/inside");  // a directory where the file should go: the rename fails after everything was written
   EXPECT_FALSE(WriteSafetensors(dir / "target", {FloatTensor("a", {1}, {1})}, {}).ok());
   size_t entries = 0;
   for ([[maybe_unused]] const auto& entry : fs::directory_iterator(dir.path())) ++entries;
@@ -199,7 +214,8 @@ TEST_F(SafetensorsIndex, RefusesTraversalAndDisagreement) {
 
 TEST_F(SafetensorsIndex, RefusesOneTensorInTwoShards) {
   ASSERT_TRUE(WriteSafetensors(dir_ / "s2.safetensors", {FloatTensor("a", {1}, {3}), FloatTensor("b", {1}, {2})}, {}).ok());
-  ExpectRefused(OpenWith(R"({"a":"s1.safetensors","b":"s2.safetensors"})"), StatusCode::kDataLoss, {"s2.safetensors", "\"a\"", "s1.safetensors"});
+  ExpectRefused(OpenWith(R"({"a":"s1.safetensors","b":"s2.safetensors"})"), StatusCode::kDataLoss,
+                {"s2.safetensors", "\"a\"", "s1.safetensors"});
 }
 
 TEST_F(SafetensorsIndex, FollowsSymlinkedShards) {

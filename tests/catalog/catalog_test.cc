@@ -280,7 +280,8 @@ TEST_F(CatalogTest, MaskingMustBeAllowedForARouterWithoutAllItsExperts) {
 TEST_F(CatalogTest, ARollBackRestoresWhatWasServedMaskedAsItWas) {
   Start();
   ASSERT_EQ(Do(Of(Load("law", "law-2", true))).state, OperationState::kSucceeded);  // masks law under router-1
-  ASSERT_EQ(Do({{LoadRouter("two", "router-2"), RoleChange{RouterRole::kStable, "two", 0}}, {}, false, false}).state, OperationState::kSucceeded);
+  ASSERT_EQ(Do({{LoadRouter("two", "router-2"), RoleChange{RouterRole::kStable, "two", 0}}, {}, false, false}).state,
+            OperationState::kSucceeded);
   const Operation done = Do(Of(RollBackChange{}));
   EXPECT_EQ(done.state, OperationState::kSucceeded) << done.error;
   EXPECT_THAT(done.notes, Contains(HasSubstr("masked until they are served: law (law1)")));
@@ -331,6 +332,7 @@ TEST_F(CatalogTest, ADryRunTellsBytesFitAndBothListsAndChangesNothing) {
 
 TEST_F(CatalogTest, AFullQueueRefusesAndAStopRefusesWhatWaits) {
   options_.max_queued = 1;
+  options_.max_operations = 1 << 30;  // every refused submission below is one
   Start();
   absl::Notification entered, go;
   builder_.before_load = [&] {

@@ -18,7 +18,8 @@ struct Directory {
   std::string path = (std::filesystem::temp_directory_path() / ("adapter_fuzz." + std::to_string(getpid()))).string();
   Directory() {
     std::filesystem::create_directories(path);
-    std::ofstream(path + "/adapter_config.json") << R"({"peft_type":"LORA","r":1,"lora_alpha":2,"bias":"none","target_modules":["up_proj"]})";
+    std::ofstream(path + "/adapter_config.json")
+        << R"({"peft_type":"LORA","r":1,"lora_alpha":2,"bias":"none","target_modules":["up_proj"]})";
   }
   ~Directory() {
     std::error_code ignored;

@@ -18,8 +18,7 @@ void CheckPromises(const McqQuestion& question) {
   if (question.options.size() < 2 || question.options.size() > switchyard::kMaxMcqOptions) std::abort();
   if (question.answer < 0 || question.answer >= static_cast<int>(question.options.size())) std::abort();
   if (question.id.empty() || question.line < 1) std::abort();
-  if (!switchyard::IsValidUtf8(switchyard::RenderPrompt(switchyard::PromptTemplates::Default().letter, question)))
-    std::abort();
+  if (!switchyard::IsValidUtf8(switchyard::RenderPrompt(switchyard::PromptTemplates::Default().letter, question))) std::abort();
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // Runs a fuzz target's entry point over its seed corpus, as an ordinary test: every file whole, cut short at many places, and under a fixed
-// number of seeded mutations (bits flipped, bytes overwritten, pieces doubled, left out, or taken from another file). Same inputs every run.
+// number of seeded mutations (bits flipped, bytes overwritten, pieces doubled, left out, or taken from another file). Same inputs every
+// run.
 //   TARGET_fuzz FILE-OR-DIRECTORY ...
 // Fails when there is no file at all. What a target finds ends the process, and the input that did it is kept and named (see Keep).
 #include <algorithm>
@@ -125,7 +126,8 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "no corpus file: expected files, or directories with files, as arguments\n");
     return 1;
   }
-  for (const std::string& bytes : {std::string(), std::string(1, '\0'), std::string(64, '\xff'), std::string("{}"), std::string(1000, '[')}) {
+  for (const std::string& bytes :
+       {std::string(), std::string(1, '\0'), std::string(64, '\xff'), std::string("{}"), std::string(1000, '[')}) {
     Try(bytes);
   }
   Mutator mutator(corpus);

@@ -29,7 +29,8 @@ struct Directory {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const Directory directory;
-  std::ofstream(directory.path + "/router.json", std::ios::binary).write(reinterpret_cast<const char*>(data), static_cast<std::streamsize>(size));
+  std::ofstream(directory.path + "/router.json", std::ios::binary)
+      .write(reinterpret_cast<const char*>(data), static_cast<std::streamsize>(size));
   const auto artifact = switchyard::ReadRouterArtifact(directory.path);
   if (!artifact.ok()) return 0;
   const switchyard::RouterManifest& m = artifact->manifest;

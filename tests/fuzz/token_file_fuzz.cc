@@ -20,7 +20,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   if (table->entries().size() > TokenTable::kMaxTokens) std::abort();
   for (const TokenTable::Entry& entry : table->entries()) {
-    if (entry.name.empty() || entry.name.size() > 64 || entry.sha256.size() != 64 || entry.roles == 0 || entry.roles > 7 || entry.tenant.empty())
+    if (entry.name.empty() || entry.name.size() > 64 || entry.sha256.size() != 64 || entry.roles == 0 || entry.roles > 7 ||
+        entry.tenant.empty())
       std::abort();
     if (table->Find(entry.sha256) != nullptr) std::abort();  // the hash of a hash in the file: not within reach of a fuzzer
   }

@@ -1,5 +1,5 @@
-// Many concurrent clients against a running server: Generate, Score, ScoreStream and Route with random cancels, deadlines and bad requests, for a
-// bounded number of calls. Exit 0 when every call ended with a status such a call may have; prints the counts as one JSON line.
+// Many concurrent clients against a running server: Generate, Score, ScoreStream and Route with random cancels, deadlines and bad requests,
+// for a bounded number of calls. Exit 0 when every call ended with a status such a call may have; prints the counts as one JSON line.
 //   stress_client SERVER CLIENTS CALLS_PER_CLIENT SEED
 
 #include <grpcpp/grpcpp.h>
@@ -94,7 +94,8 @@ Outcome ScoreStream(Inference::Stub& stub, Rng& rng) {
   }
   stream->WritesDone();
   ScoreResponse response;
-  while (stream->Read(&response)) {}
+  while (stream->Read(&response)) {
+  }
   outcome.status = stream->Finish();
   return outcome;
 }
@@ -117,7 +118,8 @@ Outcome Bad(Inference::Stub& stub, Rng& rng) {
   GenerateRequest request;
   request.set_max_tokens(4);
   switch (rng() % 3) {
-    case 0: break;   // no prompt
+    case 0:
+      break;  // no prompt
     case 1:
       request.set_text("x");
       request.mutable_routing()->set_forced_expert("no such expert");
@@ -128,7 +130,8 @@ Outcome Bad(Inference::Stub& stub, Rng& rng) {
   }
   auto reader = stub.Generate(&context, request);
   GenerateResponse response;
-  while (reader->Read(&response)) {}
+  while (reader->Read(&response)) {
+  }
   outcome.status = reader->Finish();
   return outcome;
 }
@@ -163,8 +166,8 @@ int main(int argc, char** argv) {
         ++counts[outcome.call + ":" + std::to_string(outcome.status.error_code())];
         if (!fine) {
           ++unexpected;
-          std::fprintf(stderr, "seed %llu client %d call %d: %s ended with %d: %s\n", static_cast<unsigned long long>(seed), c, i, outcome.call.c_str(),
-                       outcome.status.error_code(), outcome.status.error_message().c_str());
+          std::fprintf(stderr, "seed %llu client %d call %d: %s ended with %d: %s\n", static_cast<unsigned long long>(seed), c, i,
+                       outcome.call.c_str(), outcome.status.error_code(), outcome.status.error_message().c_str());
         }
       }
     });

@@ -140,11 +140,12 @@ TEST_P(ExpertHiddenTest, MatchesItsFormula) {
       for (int64_t j = 0; j < c.n; ++j) unit[j * c.n + j] = 1.0f;
       std::vector<bf16> narrow(unit.size());
       F32ToBf16(unit.data(), c.n * c.n, narrow.data());
-      const auto identity =
-          type == WeightType::kF32 ? PackedMatrix::PackF32(unit.data(), c.n, c.n, c.n) : PackedMatrix::PackBF16(narrow.data(), c.n, c.n, c.n);
+      const auto identity = type == WeightType::kF32 ? PackedMatrix::PackF32(unit.data(), c.n, c.n, c.n)
+                                                     : PackedMatrix::PackBF16(narrow.data(), c.n, c.n, c.n);
       GemmOfPart(low.at(0), c.rows, *identity, {0, c.n, 0, middle}, seen.data(), c.n, true, nullptr);
       GemmOfPart(high.at(0), c.rows, *identity, {0, c.n, middle, c.n}, seen.data(), c.n, true, nullptr);
-      for (int64_t i = 0; i < c.rows * c.n; ++i) ASSERT_NEAR(seen[i], v[i], (type == WeightType::kF32 ? 1e-4 : 5e-3) * (1 + std::abs(v[i])));
+      for (int64_t i = 0; i < c.rows * c.n; ++i)
+        ASSERT_NEAR(seen[i], v[i], (type == WeightType::kF32 ? 1e-4 : 5e-3) * (1 + std::abs(v[i])));
     }
   }
 }

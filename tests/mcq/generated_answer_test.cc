@@ -22,20 +22,20 @@ TEST(Dense2MoeLetterTest, FollowsTheSourceIntoItsTraps) {
       {"answer: b", 'B'},
       {"ANSWER : d", 'D'},
       {"Answer\n(c)", 'C'},
-      {"The answer is D", 'D'},                        // after "answer": the first of a to e is the D
-      {"The third", 'E'},                              // no marker: the e of "The"
+      {"The answer is D", 'D'},  // after "answer": the first of a to e is the D
+      {"The third", 'E'},        // no marker: the e of "The"
       {"Because I know", 'B'},
-      {"Answer: none of them", 'E'},                   // the e of "none"
-      {"The answer is A. Answer: B", 'B'},             // "ANSWER:" is looked for first, wherever it stands
-      {"answer B, but ANSWER : C", 'C'},               // then "ANSWER :"
-      {"Answer: C\nAnswer: D", 'C'},                   // its first occurrence
-      {"Answer : B Answer: ", 0},                      // the marker chosen leaves nothing behind it
-      {"C. It answers the question", 'E'},             // "answers" is a marker too: "s the" names E, and the C is lost
+      {"Answer: none of them", 'E'},        // the e of "none"
+      {"The answer is A. Answer: B", 'B'},  // "ANSWER:" is looked for first, wherever it stands
+      {"answer B, but ANSWER : C", 'C'},    // then "ANSWER :"
+      {"Answer: C\nAnswer: D", 'C'},        // its first occurrence
+      {"Answer : B Answer: ", 0},           // the marker chosen leaves nothing behind it
+      {"C. It answers the question", 'E'},  // "answers" is a marker too: "s the" names E, and the C is lost
       {"I think not", 0},
       {"", 0},
       {"   \n", 0},
-      {"\xC3\xA9 \xFF", 0},                            // not ASCII, not UTF-8
-      {"zzz e", 'E'},                                  // E even where only four options are listed
+      {"\xC3\xA9 \xFF", 0},  // not ASCII, not UTF-8
+      {"zzz e", 'E'},        // E even where only four options are listed
   };
   for (const Case& c : cases) EXPECT_EQ(Dense2MoeLetter(c.text), Index(c.letter)) << c.text;
 }

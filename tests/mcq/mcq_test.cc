@@ -284,7 +284,8 @@ INSTANTIATE_TEST_SUITE_P(All, SharedFiles,
 TEST(FreeCodeCamp, PutsTheAnswerAmongItsDistractors) {
   std::string text;
   for (int i = 0; i < 400; ++i) {
-    text += R"({"Question":"Question )" + std::to_string(i) + R"(?","Answer":"right","Distractor1":"x","Distractor2":"y","Distractor3":"z","Explanation":"because"})";
+    text += R"({"Question":"Question )" + std::to_string(i) +
+            R"(?","Answer":"right","Distractor1":"x","Distractor2":"y","Distractor3":"z","Explanation":"because"})";
     text += "\n";
   }
   const McqSet set = Parse(text);

@@ -26,7 +26,8 @@ class DeriveTest : public ::testing::TestWithParam<Kind> {
     at::manual_seed(29);
     for (int e = 0; e < kExperts; ++e) {
       gates_.emplace_back();
-      for (int l = 0; l < kLayers; ++l) gates_.back().layers.push_back({at::randn({2 + e % 2, kHidden}), at::randn({19, 2 + e % 2}), .5 + e});
+      for (int l = 0; l < kLayers; ++l)
+        gates_.back().layers.push_back({at::randn({2 + e % 2, kHidden}), at::randn({19, 2 + e % 2}), .5 + e});
     }
     gates_.back().layers[0] = {};  // the newcomer leaves the first layer alone
     sample_ = at::randn({12, kHidden});
@@ -124,9 +125,11 @@ TEST_P(DeriveTest, WhatDoesNotFitIsRefused) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, DeriveTest,
-                         ::testing::Values(Kind{"arrow", "top_direction", false}, Kind{"aoe", "norm_a", false}, Kind{"aoe", "norm_ba", false},
-                                           Kind{"aoe", "norm_ba", true}, Kind{"ermoe", "row_space", false}),
-                         [](const auto& info) { return info.param.kind + "_" + info.param.derive + (info.param.calibrated ? "_calibrated" : ""); });
+                         ::testing::Values(Kind{"arrow", "top_direction", false}, Kind{"aoe", "norm_a", false},
+                                           Kind{"aoe", "norm_ba", false}, Kind{"aoe", "norm_ba", true}, Kind{"ermoe", "row_space", false}),
+                         [](const auto& info) {
+                           return info.param.kind + "_" + info.param.derive + (info.param.calibrated ? "_calibrated" : "");
+                         });
 
 TEST(DeriveOtherKinds, ScoreWhatTheyWereMadeWith) {
   at::manual_seed(31);

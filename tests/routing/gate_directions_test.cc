@@ -93,7 +93,8 @@ TEST_F(GateDirectionsTest, CalibratedDirectionsHaveMeanLengthOneOverTheirSample)
 }
 
 TEST_F(GateDirectionsTest, NamesAreReadBack) {
-  for (const DirectionRule rule : {DirectionRule::kNone, DirectionRule::kTopDirection, DirectionRule::kNormA, DirectionRule::kNormBa, DirectionRule::kRowSpace}) {
+  for (const DirectionRule rule :
+       {DirectionRule::kNone, DirectionRule::kTopDirection, DirectionRule::kNormA, DirectionRule::kNormBa, DirectionRule::kRowSpace}) {
     const auto parsed = ParseDirectionRule(DirectionRuleName(rule));
     ASSERT_TRUE(parsed.ok());
     EXPECT_EQ(*parsed, rule);

@@ -115,7 +115,8 @@ TEST_P(MethodPropertiesTest, AMaskedExpertIsNeverChosen) {
   EXPECT_EQ(std::count(masked.experts.begin(), masked.experts.end(), favourite), 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(AllKinds, MethodPropertiesTest, ::testing::Values("aoe", "arrow", "dense2moe_mlp", "ermoe", "gmm", "linear", "linear_loss_free", "phatgoose"),
+INSTANTIATE_TEST_SUITE_P(AllKinds, MethodPropertiesTest,
+                         ::testing::Values("aoe", "arrow", "dense2moe_mlp", "ermoe", "gmm", "linear", "linear_loss_free", "phatgoose"),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

@@ -165,7 +165,8 @@ TEST_F(SnapshotBuilderTest, ARouterOfAnotherBaseIsRefusedNamingBoth) {
   TinyRouterSpec router;
   router.experts = {{"law", Path("law")}, {"zero", ""}};
   ASSERT_TRUE(WriteTinyRouter(Path("foreign"), other, Path("other"), router).ok());
-  for (const Status& status : {loaded_.builder->LoadRouter(Path("foreign")).status(), loaded_.builder->InspectRouter(Path("foreign")).status()}) {
+  for (const Status& status :
+       {loaded_.builder->LoadRouter(Path("foreign")).status(), loaded_.builder->InspectRouter(Path("foreign")).status()}) {
     EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
     EXPECT_THAT(std::string(Message(status)), HasSubstr(loaded_.builder->base_generation()));
   }

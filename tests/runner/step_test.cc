@@ -112,7 +112,8 @@ TEST_P(StepTest, ProbabilitiesAndRoutingTimeAreKeptWhenAskedFor) {
   masked.masked = {false, true, false};
   const RoutingPolicy learned = Policy(RoutingPolicy::Mode::kLearned), base = Policy(RoutingPolicy::Mode::kBaseOnly);
   const std::vector<int32_t> first = driver.TakeSlots(4), second = driver.TakeSlots(2), third = driver.TakeSlots(2);
-  const StepResult result = driver.Run(kPrompt, {{0, 4, first, &learned, true, true}, {4, 6, second, &masked, true, true}, {6, 8, third, &base, true, true}});
+  const StepResult result =
+      driver.Run(kPrompt, {{0, 4, first, &learned, true, true}, {4, 6, second, &masked, true, true}, {6, 8, third, &base, true, true}});
   EXPECT_GT(result.routing_seconds, 0);
   EXPECT_TRUE(result.routes[2].probabilities.empty());  // no distribution
   for (size_t segment = 0; segment < 2; ++segment) {
@@ -267,22 +268,26 @@ TEST_P(StepTest, FlipsDoNotDependOnHowASequenceIsCut) {
   EXPECT_GT(all_flips, 0u);  // else nothing was compared
 }
 
-// A branch's first row follows the last one of its context, also when both are rows of one step; a sequence's first row follows none, although
-// its slot's neighbours hold other sequences; rows of other modes are not compared.
+// A branch's first row follows the last one of its context, also when both are rows of one step; a sequence's first row follows none,
+// although its slot's neighbours hold other sequences; rows of other modes are not compared.
 TEST_P(StepTest, FlipsFollowTheSequenceNotTheRows) {
   const LoadedRunner loaded = Load(Routed(1));
   StepDriver driver(*loaded.runner);
   const RoutingPolicy learned, law = Forced(0);
-  const std::vector<int32_t> context = driver.TakeSlots(3), a_own = driver.TakeSlots(2), other = driver.TakeSlots(1), forced = driver.TakeSlots(2);
+  const std::vector<int32_t> context = driver.TakeSlots(3), a_own = driver.TakeSlots(2), other = driver.TakeSlots(1),
+                             forced = driver.TakeSlots(2);
   std::vector<int32_t> a = context;
   a.insert(a.end(), a_own.begin(), a_own.end());
-  const StepResult result = driver.Run(kPrompt, {{0, 3, context, &learned}, {3, 5, a, &learned}, {5, 6, other, &learned}, {6, 8, forced, &law}});
+  const StepResult result =
+      driver.Run(kPrompt, {{0, 3, context, &learned}, {3, 5, a, &learned}, {5, 6, other, &learned}, {6, 8, forced, &law}});
   for (int layer = 0; layer < 2; ++layer) {
     RouteTrace joined = result.routes[0];
     AppendTrace(result.routes[1], &joined);
     EXPECT_EQ(result.counts.pairs[layer], 4u);
     EXPECT_EQ(result.counts.flips[layer], FlipsOf(joined, layer));
-    EXPECT_EQ(std::accumulate(result.counts.learned_tokens.begin() + layer * 3, result.counts.learned_tokens.begin() + (layer + 1) * 3, uint64_t{0}), 6u);
+    EXPECT_EQ(std::accumulate(result.counts.learned_tokens.begin() + layer * 3, result.counts.learned_tokens.begin() + (layer + 1) * 3,
+                              uint64_t{0}),
+              6u);
   }
 }
 

@@ -9,7 +9,8 @@ namespace {
 
 SnapshotInfo Info(const std::vector<std::pair<std::string, std::string>>& experts) {
   SnapshotInfo info;
-  for (const auto& [name, generation] : experts) info.experts.push_back({.name = name, .generation = generation, .is_zero = name == "zero"});
+  for (const auto& [name, generation] : experts)
+    info.experts.push_back({.name = name, .generation = generation, .is_zero = name == "zero"});
   return info;
 }
 

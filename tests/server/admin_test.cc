@@ -201,7 +201,9 @@ TEST_F(AdminTest, OneArtifactOneOperationAndAllOperationsCanBeAskedFor) {
 
 TEST_F(AdminTest, PlainTextStaysOnThisMachine) {
   for (const char* address : {"0.0.0.0:0", "[::]:0", "10.0.0.1:0", "example.org:0"}) {
-    EXPECT_EQ(AdminServer::Start({.address = address, .reflection = false}, *catalog_, *engine_, nullptr).status().code(), absl::StatusCode::kInvalidArgument) << address;
+    EXPECT_EQ(AdminServer::Start({.address = address, .reflection = false}, *catalog_, *engine_, nullptr).status().code(),
+              absl::StatusCode::kInvalidArgument)
+        << address;
   }
 }
 
@@ -211,8 +213,10 @@ TEST_F(AdminTest, TokensNeedTheRoleAdmin) {
   const auto entry = [](const std::string& name, const std::string& token, const std::string& role) {
     return R"({"name":")" + name + R"(","sha256":")" + Sha256Hex(token) + R"(","roles":[")" + role + R"("]})";
   };
-  std::ofstream(dir_.File("tokens.json")) << R"({"tokens":[)" << entry("root", admin, "admin") << "," << entry("user", user, "infer") << "]}";
-  const auto server = AdminServer::Start({.address = "127.0.0.1:0", .tokens = dir_.File("tokens.json"), .reflection = false}, *catalog_, *engine_, nullptr);
+  std::ofstream(dir_.File("tokens.json")) << R"({"tokens":[)" << entry("root", admin, "admin") << "," << entry("user", user, "infer")
+                                          << "]}";
+  const auto server =
+      AdminServer::Start({.address = "127.0.0.1:0", .tokens = dir_.File("tokens.json"), .reflection = false}, *catalog_, *engine_, nullptr);
   ASSERT_TRUE(server.ok()) << server.status();
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
@@ -276,7 +280,8 @@ class AdministrationTest : public ::testing::Test {
     builder_.like_ = engine_->snapshot()->info();
   }
   StatusOr<std::unique_ptr<Administration>> Start() {
-    return Administration::Start(options_, &builder_, engine_.get(), [this](ServingSet set) { generation_ = set.stable->info().generation; });
+    return Administration::Start(options_, &builder_, engine_.get(),
+                                 [this](ServingSet set) { generation_ = set.stable->info().generation; });
   }
   TempDir dir_;
   ServerOptions options_;
@@ -291,13 +296,12 @@ TEST_F(AdministrationTest, ARivalBeyondItsBoundLosesItsRoleByItself) {
   WriteFakeRouter(dir_.File("root/router-2"), "r2", {{"law", "law1"}, {"zero", "zero"}});
   options_.admin = "127.0.0.1:0";
   options_.divergence = {.max_best_changed = 0.05, .min_requests = 5};
-  auto administration = Administration::Start(options_, &builder_, engine_.get(), [this](ServingSet set) { engine_->Publish(std::move(set)); });
+  auto administration =
+      Administration::Start(options_, &builder_, engine_.get(), [this](ServingSet set) { engine_->Publish(std::move(set)); });
   ASSERT_TRUE(administration.ok()) << administration.status();
   Catalog& catalog = (*administration)->catalog();
-  const auto id = catalog.Submit({{LoadChange{ArtifactKind::kRouter, "two", "router-2", false, {}}, RoleChange{RouterRole::kShadow, "two", 1}},
-                                  {},
-                                  false,
-                                  false});
+  const auto id = catalog.Submit(
+      {{LoadChange{ArtifactKind::kRouter, "two", "router-2", false, {}}, RoleChange{RouterRole::kShadow, "two", 1}}, {}, false, false});
   ASSERT_TRUE(catalog.Wait(*id, Clock::Time::max())->error.ok()) << catalog.Wait(*id, Clock::Time::max())->error;
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   while (!catalog.Describe().content.shadow.router.empty() && std::chrono::steady_clock::now() < end) {

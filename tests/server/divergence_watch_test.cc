@@ -26,7 +26,11 @@ class DivergenceWatchTest : public ::testing::Test {
     return std::make_shared<FakeSnapshot>(info);
   }
   void Publish(std::shared_ptr<const Snapshot> canary, std::shared_ptr<const Snapshot> shadow, uint64_t revision = 1) {
-    engine_->Publish({.stable = stable_, .canary = std::move(canary), .canary_share = 0.5, .shadow = std::move(shadow), .shadow_share = 1,
+    engine_->Publish({.stable = stable_,
+                      .canary = std::move(canary),
+                      .canary_share = 0.5,
+                      .shadow = std::move(shadow),
+                      .shadow_share = 1,
                       .revision = revision});
   }
   RouteTask Tokens(const std::shared_ptr<const Snapshot>& on, int first = 2) const {
@@ -39,7 +43,8 @@ class DivergenceWatchTest : public ::testing::Test {
     ScoreTask task;
     task.snapshot = stable_;
     task.groups.emplace_back();
-    for (int answer = 0; answer < 4; ++answer) task.groups[0].push_back({.tokens = {2, number + 2, 9, answer + 20, answer + 30}, .score_from = 3});
+    for (int answer = 0; answer < 4; ++answer)
+      task.groups[0].push_back({.tokens = {2, number + 2, 9, answer + 20, answer + 30}, .score_from = 3});
     return task;
   }
   // Until `done` or ten seconds have passed.
@@ -77,11 +82,16 @@ size_t BestOn(const std::shared_ptr<const Snapshot>& snapshot, ScoreTask task) {
   task.snapshot = snapshot;
   absl::Notification ended;
   size_t best = 0;
-  EXPECT_TRUE(engine->Score(std::move(task), [&](StatusOr<ScoreResult> result) {
-    const auto sum = [&](size_t i) { return result->groups[0][i].logprobs[0] + double{result->groups[0][i].logprobs[1]}; };
-    for (size_t i = 1; i < 4; ++i) best = sum(i) > sum(best) ? i : best;
-    ended.Notify();
-  }).ok());
+  EXPECT_TRUE(engine
+                  ->Score(std::move(task),
+                          [&](StatusOr<ScoreResult> result) {
+                            const auto sum = [&](size_t i) {
+                              return result->groups[0][i].logprobs[0] + double{result->groups[0][i].logprobs[1]};
+                            };
+                            for (size_t i = 1; i < 4; ++i) best = sum(i) > sum(best) ? i : best;
+                            ended.Notify();
+                          })
+                  .ok());
   ended.WaitForNotification();
   return best;
 }

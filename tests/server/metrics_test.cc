@@ -123,7 +123,8 @@ class CatalogMetricsTest : public MetricsTest {
     EXPECT_TRUE(id.ok()) << id.status();
     return catalog_->Wait(id.value_or(0), std::chrono::steady_clock::now() + std::chrono::seconds(60)).value();
   }
-  static Change Load(const std::string& name, const std::string& directory, bool replace = false, ArtifactKind kind = ArtifactKind::kExpert) {
+  static Change Load(const std::string& name, const std::string& directory, bool replace = false,
+                     ArtifactKind kind = ArtifactKind::kExpert) {
     return LoadChange{kind, name, directory, replace, {}};
   }
 
@@ -143,7 +144,8 @@ TEST_F(CatalogMetricsTest, TellsWhatAShadowWouldHaveDone) {
   EXPECT_EQ(response.generations().router(), "r1");
   auto values = Values();
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-  while (!values.contains("switchyard_divergence_answers_total{role=\"shadow\"}") && std::chrono::steady_clock::now() < end) values = Values();
+  while (!values.contains("switchyard_divergence_answers_total{role=\"shadow\"}") && std::chrono::steady_clock::now() < end)
+    values = Values();
   EXPECT_EQ(values["switchyard_divergence_requests_total{role=\"shadow\",result=\"compared\"}"], 1);
   EXPECT_EQ(values["switchyard_divergence_answers_total{role=\"shadow\"}"], 1);
   EXPECT_GT(values["switchyard_divergence_decisions_total{role=\"shadow\",layer=\"0\"}"], 0);

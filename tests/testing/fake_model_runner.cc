@@ -322,7 +322,8 @@ StepResult FakeModelRunner::Answer(const Step& step, bool poisoned) const {
       const RouteTrace one = fake::Routes(hashes_[row], info, *segment.policy, before + row - segment.begin);
       const int32_t position = before + row - segment.begin;
       Count(one, info, &result.counts);
-      if (position > 0) CountFlips(fake::Routes(slots_[segment.slots[position - 1]].hash, info, *segment.policy, position - 1), one, &result.counts);
+      if (position > 0)
+        CountFlips(fake::Routes(slots_[segment.slots[position - 1]].hash, info, *segment.policy, position - 1), one, &result.counts);
       if (!segment.record_routes) continue;
       trace.layers = one.layers;
       trace.k = one.k;

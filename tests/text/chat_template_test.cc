@@ -41,9 +41,11 @@ StatusOr<std::string> RenderSource(const std::string& source, const ChatTemplate
 }
 
 TEST_F(ChatTemplateTest, JinjaFileComesBeforeTheConfig) {
-  Write("tokenizer_config.json", R"({"chat_template": "config", "bos_token": "<b>", "eos_token": {"content": "<e>", "lstrip": false}, "pad_token": null})");
+  Write("tokenizer_config.json",
+        R"({"chat_template": "config", "bos_token": "<b>", "eos_token": {"content": "<e>", "lstrip": false}, "pad_token": null})");
   EXPECT_EQ(RenderLoaded(), "config");
-  Write("chat_template.jinja", "{{ bos_token }}{{ eos_token }}{{ pad_token is defined }}{{ messages[0].content }}{{ add_generation_prompt }}");
+  Write("chat_template.jinja",
+        "{{ bos_token }}{{ eos_token }}{{ pad_token is defined }}{{ messages[0].content }}{{ add_generation_prompt }}");
   EXPECT_EQ(RenderLoaded(), "<b><e>FalsehiTrue");
 }
 
@@ -64,8 +66,9 @@ TEST_F(ChatTemplateTest, AbsentAndBrokenFiles) {
   EXPECT_EQ(ChatTemplate::Load(directory_).status().code(), Code::kNotFound);
   Write("tokenizer_config.json", "{}");
   EXPECT_EQ(ChatTemplate::Load(directory_).status().code(), Code::kNotFound);
-  for (const char* broken : {"{", "[]", "\xff", R"({"chat_template": 3})", R"({"chat_template": [3]})", R"({"chat_template": "x", "bos_token": 5})",
-                             R"({"chat_template": "{% if %}"})", R"({"chat_template": "{% for x in y %}"})", R"({"chat_template": "{{ 'open }}"})"}) {
+  for (const char* broken :
+       {"{", "[]", "\xff", R"({"chat_template": 3})", R"({"chat_template": [3]})", R"({"chat_template": "x", "bos_token": 5})",
+        R"({"chat_template": "{% if %}"})", R"({"chat_template": "{% for x in y %}"})", R"({"chat_template": "{{ 'open }}"})"}) {
     Write("tokenizer_config.json", broken);
     EXPECT_EQ(ChatTemplate::Load(directory_).status().code(), Code::kDataLoss) << broken;
     EXPECT_THAT(RenderLoaded(), HasSubstr("tokenizer_config.json")) << broken;

@@ -28,7 +28,8 @@ Json ReadJson(const std::string& path) {
 std::vector<int32_t> Unpack(const std::string& packed) {
   static const std::string kLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   std::vector<int32_t> ids;
-  for (size_t i = 0; i + 1 < packed.size(); i += 2) ids.push_back(static_cast<int32_t>(kLetters.find(packed[i]) * 64 + kLetters.find(packed[i + 1])));
+  for (size_t i = 0; i + 1 < packed.size(); i += 2)
+    ids.push_back(static_cast<int32_t>(kLetters.find(packed[i]) * 64 + kLetters.find(packed[i + 1])));
   return ids;
 }
 
@@ -98,7 +99,8 @@ TEST_P(TokenizerGolden, DecodedTextIsThatOfHuggingFaceAndStreamsAddUpToIt) {
   for (size_t i = 0; i < strings_.size(); ++i) {
     auto written = more_["decoded"].find(std::to_string(i));
     for (bool skip : {false, true}) {
-      const std::string expected = written != more_["decoded"].end() ? (*written)[skip ? 1 : 0].get<std::string>() : (skip ? "" : prefix) + strings_[i];
+      const std::string expected =
+          written != more_["decoded"].end() ? (*written)[skip ? 1 : 0].get<std::string>() : (skip ? "" : prefix) + strings_[i];
       auto text = tokenizer_->Decode(ids_[i], skip);
       ASSERT_TRUE(text.ok()) << text.status();
       ASSERT_EQ(*text, expected) << "string " << i;
@@ -134,7 +136,8 @@ TEST(ChatTemplateGolden, RendersAndRefusesAsTransformersDoes) {
   options.local_seconds = golden["local_seconds"].get<int64_t>();
   std::map<std::string, std::shared_ptr<const JinjaChatTemplate>> templates;
   for (const auto& [name, source] : golden["templates"].items()) {
-    auto made = JinjaChatTemplate::Create(source.get<std::string>(), golden["special_tokens"].get<std::map<std::string, std::string>>(), options);
+    auto made =
+        JinjaChatTemplate::Create(source.get<std::string>(), golden["special_tokens"].get<std::map<std::string, std::string>>(), options);
     ASSERT_TRUE(made.ok()) << name << ": " << made.status();
     templates[name] = *made;
   }
@@ -146,7 +149,8 @@ TEST(ChatTemplateGolden, RendersAndRefusesAsTransformersDoes) {
       EXPECT_TRUE(text.ok()) << name << ": " << text.status() << "\n" << sample["variables"];
       EXPECT_EQ(text.value_or("nothing"), sample["text"].get<std::string>()) << name << ": " << sample["variables"];
     } else {
-      EXPECT_EQ(text.status().code(), absl::StatusCode::kInvalidArgument) << name << ": " << sample["variables"] << (text.ok() ? *text : "");
+      EXPECT_EQ(text.status().code(), absl::StatusCode::kInvalidArgument)
+          << name << ": " << sample["variables"] << (text.ok() ? *text : "");
       if (sample["error"].is_null()) continue;  // not raise_exception: the words are Python's own
       EXPECT_EQ(Message(text.status()), "chat template: " + sample["error"].get<std::string>());
     }

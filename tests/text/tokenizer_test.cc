@@ -31,7 +31,8 @@ std::string ReadFile(const std::string& path) {
 
 TEST(TokenizerTest, InvalidUtf8IsRefusedWithItsPosition) {
   auto tokenizer = Smollm();
-  for (const std::string& bad : {std::string("abc\xff"), std::string("abc\xe2\x82"), std::string("abc\xed\xa0\x80"), std::string("abc\xc0\x80 d")}) {
+  for (const std::string& bad :
+       {std::string("abc\xff"), std::string("abc\xe2\x82"), std::string("abc\xed\xa0\x80"), std::string("abc\xc0\x80 d")}) {
     auto ids = tokenizer->Encode(bad, true);
     EXPECT_EQ(ids.status().code(), absl::StatusCode::kInvalidArgument);
     EXPECT_THAT(std::string(Message(ids.status())), HasSubstr("not valid UTF-8 at byte 3"));
@@ -170,7 +171,12 @@ TEST(TokenizerTest, APanicOfTheLibraryBecomesAnError) {
 TEST(TokenizerTest, TruncationAndPaddingOfTheFileAreIgnored) {
   nlohmann::json json = nlohmann::json::parse(ReadFile(kGolden + "smollm/tokenizer.json"));
   json["truncation"] = {{"direction", "Right"}, {"max_length", 2}, {"strategy", "LongestFirst"}, {"stride", 0}};
-  json["padding"] = {{"strategy", {{"Fixed", 50}}}, {"direction", "Right"}, {"pad_to_multiple_of", nullptr}, {"pad_id", 0}, {"pad_type_id", 0}, {"pad_token", "x"}};
+  json["padding"] = {{"strategy", {{"Fixed", 50}}},
+                     {"direction", "Right"},
+                     {"pad_to_multiple_of", nullptr},
+                     {"pad_id", 0},
+                     {"pad_type_id", 0},
+                     {"pad_token", "x"}};
   auto tokenizer = Tokenizer::Parse(json.dump());
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
   EXPECT_EQ(*(*tokenizer)->Encode("12345", true), *Smollm()->Encode("12345", true));

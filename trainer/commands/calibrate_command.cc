@@ -44,7 +44,8 @@ StatusOr<Dataset> DomainOf(const Dataset& data, const std::string& name) {
   return part;
 }
 
-StatusOr<std::vector<at::Tensor>> TrainGateOf(const Flags& flags, Workbench& bench, TrainableModel& model, std::vector<LoraExpert>& experts, size_t e) {
+StatusOr<std::vector<at::Tensor>> TrainGateOf(const Flags& flags, Workbench& bench, TrainableModel& model, std::vector<LoraExpert>& experts,
+                                              size_t e) {
   ASSIGN_OR_RETURN(const Dataset data, DomainOf(bench.train(), experts[e].name));
   RunOptions options = bench.Options(flags.common, "gate of " + experts[e].name);
   options.directory = flags.common.out + ".run";  // nothing is there: a gate has no checkpoints
@@ -67,8 +68,8 @@ Status Write(const Flags& flags, const RouterAssembly& router) {
   const RouterManifest& manifest = router.manifest();
   std::string experts;
   for (const RouterExpertBinding& expert : manifest.experts) experts += (experts.empty() ? "" : ", ") + expert.name;
-  std::printf("%s: %s router, top-%d of [%s], %d golden probes a layer; %s\n", flags.common.out.c_str(), manifest.kind.c_str(), manifest.top_k, experts.c_str(),
-              manifest.golden_probes,
+  std::printf("%s: %s router, top-%d of [%s], %d golden probes a layer; %s\n", flags.common.out.c_str(), manifest.kind.c_str(),
+              manifest.top_k, experts.c_str(), manifest.golden_probes,
               manifest.derive.empty() ? "an expert that joins takes a new artifact: --add" : "an expert that joins is routed to at once");
   return OkStatus();
 }
@@ -78,7 +79,8 @@ Status RunCalibrate(Flags& flags, Communicator& world) {
   if (flags.experts.experts.empty()) return InvalidArgument("--expert: expected at least one");
   flags.calibration.calibrated = !flags.uncalibrated;
   ASSIGN_OR_RETURN(const auto bench, Open(flags.common, world));
-  ASSIGN_OR_RETURN(std::vector<LoraExpert> experts, OpenExperts(flags.experts, bench->compute(), bench->base().config, false, flags.common.seed));
+  ASSIGN_OR_RETURN(std::vector<LoraExpert> experts,
+                   OpenExperts(flags.experts, bench->compute(), bench->base().config, false, flags.common.seed));
   CalibrationInput input;
   input.base = &bench->base();
   input.experts = &experts;
@@ -87,7 +89,8 @@ Status RunCalibrate(Flags& flags, Communicator& world) {
   if (!bench->train().examples.empty()) {
     model = MakeFastModel(bench->compute(), bench->base(), experts, {});
     input.expert_of_domain = ExpertsOf(bench->train(), experts);
-    ASSIGN_OR_RETURN(states, CollectHiddenStates(*model, static_cast<int32_t>(experts.size()), bench->train(), input.expert_of_domain, flags.states));
+    ASSIGN_OR_RETURN(
+        states, CollectHiddenStates(*model, static_cast<int32_t>(experts.size()), bench->train(), input.expert_of_domain, flags.states));
     input.states = &*states;
   }
   if (flags.calibration.kind == "phatgoose") {
@@ -122,7 +125,8 @@ Status RunAdd(Flags& flags, Communicator& world) {
       ASSIGN_OR_RETURN(gate, TrainGateOf(flags, *bench, *model, experts, 0));
     }
   }
-  ASSIGN_OR_RETURN(const RouterAssembly router, AddExpert(artifact, bench->base(), experts[0], gate, states ? &*states : nullptr, flags.calibration));
+  ASSIGN_OR_RETURN(const RouterAssembly router,
+                   AddExpert(artifact, bench->base(), experts[0], gate, states ? &*states : nullptr, flags.calibration));
   return Write(flags, router);
 }
 
@@ -131,7 +135,8 @@ void AddDataAndRun(CLI::App& app, CommonFlags& common) {
   app.add_option("--out", common.out, "router artifact to write; must not exist")->required();
   app.add_option("--dtype", common.dtype, "auto, bf16 or f32: of the base's products")->capture_default_str();
   app.add_option("--threads", common.threads, "0: the number of cores")->capture_default_str();
-  app.add_option("--data", common.data, "[DOMAIN=]PATH: text to calibrate over; a domain that bears an expert's name is answered by it, others by the base")
+  app.add_option("--data", common.data,
+                 "[DOMAIN=]PATH: text to calibrate over; a domain that bears an expert's name is answered by it, others by the base")
       ->group("Data");
   app.add_option("--format", common.format)->capture_default_str()->group("Data");
   app.add_option("--target", common.target, "text, letter, both or dense2moe")->capture_default_str()->group("Data");
@@ -158,7 +163,8 @@ void AddCalibrateCommand(CLI::App& app, Communicator& world, Status* result) {
   common.learning_rate = 5e-3;
   common.evaluate_every = 0;
   CalibrationOptions& options = flags->calibration;
-  CLI::App* command = app.add_subcommand("calibrate", "Make a router whose experts are scored one by one, without training; or add an expert to one");
+  CLI::App* command =
+      app.add_subcommand("calibrate", "Make a router whose experts are scored one by one, without training; or add an expert to one");
   AddDataAndRun(*command, common);
   flags->experts.AddTo(*command, /*may_be_fresh=*/false);
   command->add_option("--add", flags->add, "NAME=DIRECTORY: the expert that joins --to")->group("Experts");
@@ -167,20 +173,33 @@ void AddCalibrateCommand(CLI::App& app, Communicator& world, Status* result) {
   command->add_option("--kind", options.kind, "arrow, aoe, ermoe, gmm or phatgoose")->capture_default_str()->group("Router");
   command->add_option("--top-k", options.top_k, "experts a token")->capture_default_str()->group("Router");
   command->add_option("--weight-mode", options.weight_mode, "renorm, raw or one")->capture_default_str()->group("Router");
-  command->add_option("--norm", options.norm, "aoe: norm_ba, the length of the delta; norm_a, of A x")->capture_default_str()->group("Router");
+  command->add_option("--norm", options.norm, "aoe: norm_ba, the length of the delta; norm_a, of A x")
+      ->capture_default_str()
+      ->group("Router");
   command->add_flag("--uncalibrated", flags->uncalibrated, "aoe: lengths as they are")->group("Router");
-  command->add_option("--sample-rows", options.sample_rows, "aoe: hidden states a layer that lengths are compared over; the artifact keeps them")
+  command
+      ->add_option("--sample-rows", options.sample_rows,
+                   "aoe: hidden states a layer that lengths are compared over; the artifact keeps them")
       ->capture_default_str()
       ->group("Router");
   command->add_option("--temperature", options.temperature, "arrow: scores are divided by it")->capture_default_str()->group("Router");
-  command->add_option("--dimensions", options.dimensions, "gmm: of the projection that all experts share")->capture_default_str()->group("Router");
-  command->add_option("--components", options.mixture.components, "gmm: Gaussians an expert, at most")->capture_default_str()->group("Router");
-  command->add_option("--zero-score", options.zero_score, "what the zero expert scores in every layer")->group("Router");
-  command->add_option("--zero-quantile", options.zero_quantile,
-                      "without --zero-score: this quantile of the best expert's score, over the domains that bear no expert's name, or over all --data")
+  command->add_option("--dimensions", options.dimensions, "gmm: of the projection that all experts share")
       ->capture_default_str()
       ->group("Router");
-  command->add_option("--rows", flags->states.rows, "hidden states a layer that are looked at")->capture_default_str()->check(CLI::PositiveNumber)->group("Router");
+  command->add_option("--components", options.mixture.components, "gmm: Gaussians an expert, at most")
+      ->capture_default_str()
+      ->group("Router");
+  command->add_option("--zero-score", options.zero_score, "what the zero expert scores in every layer")->group("Router");
+  command
+      ->add_option(
+          "--zero-quantile", options.zero_quantile,
+          "without --zero-score: this quantile of the best expert's score, over the domains that bear no expert's name, or over all --data")
+      ->capture_default_str()
+      ->group("Router");
+  command->add_option("--rows", flags->states.rows, "hidden states a layer that are looked at")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber)
+      ->group("Router");
   command->callback([flags, &world, result] {
     flags->states.tokens_per_pass = flags->common.tokens_per_pass;
     flags->states.seed = flags->calibration.mixture.seed = flags->common.seed;

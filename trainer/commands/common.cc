@@ -54,13 +54,21 @@ void CommonFlags::AddTo(CLI::App& app, double default_rate) {
   app.add_option("--out", out, "artifact directory; must not exist")->required();
   app.add_option("--dtype", dtype, "auto, bf16 or f32: of the products; parameters and sums are f32")->capture_default_str();
   app.add_option("--threads", threads, "0: the number of cores")->capture_default_str();
-  app.add_option("--data", data, "[DOMAIN=]PATH: questions (MedMCQA, CaseHOLD, MathQA, MMLU, freeCodeCamp, JSONL) or {prompt, answer} lines; a file or a directory")
+  app.add_option(
+         "--data", data,
+         "[DOMAIN=]PATH: questions (MedMCQA, CaseHOLD, MathQA, MMLU, freeCodeCamp, JSONL) or {prompt, answer} lines; a file or a directory")
       ->required()
       ->group("Data");
   app.add_option("--validation", validation, "[DOMAIN=]PATH; without it a share of the training prompts is held out")->group("Data");
-  app.add_option("--validation-share", validation_share, "held out when there is no --validation; 0: none")->capture_default_str()->group("Data");
-  app.add_option("--format", format, "auto, medmcqa, casehold, mathqa, mmlu, freecodecamp, jsonl or pairs")->capture_default_str()->group("Data");
-  app.add_option("--target", target, "text: the right option's text after a prompt without options; letter; both; dense2moe")->capture_default_str()->group("Data");
+  app.add_option("--validation-share", validation_share, "held out when there is no --validation; 0: none")
+      ->capture_default_str()
+      ->group("Data");
+  app.add_option("--format", format, "auto, medmcqa, casehold, mathqa, mmlu, freecodecamp, jsonl or pairs")
+      ->capture_default_str()
+      ->group("Data");
+  app.add_option("--target", target, "text: the right option's text after a prompt without options; letter; both; dense2moe")
+      ->capture_default_str()
+      ->group("Data");
   app.add_option("--template", template_file, "prompt template, as of 'switchyard score'")->group("Data");
   app.add_flag("--append-eos", append_eos, "end questions' answers with the model's end token")->group("Data");
   app.add_option("--max-tokens", max_tokens, "longer examples are left out, and counted")->capture_default_str()->group("Data");
@@ -68,7 +76,9 @@ void CommonFlags::AddTo(CLI::App& app, double default_rate) {
   app.add_option("--steps", steps, "optimiser steps; 0: by --epochs")->capture_default_str()->group("Run");
   app.add_option("--epochs", epochs)->capture_default_str()->group("Run");
   app.add_option("--batch", batch, "examples a step")->capture_default_str()->check(CLI::PositiveNumber)->group("Run");
-  app.add_option("--tokens-per-pass", tokens_per_pass, "a step's examples are accumulated in passes of so many tokens: bounds memory")->capture_default_str()->group("Run");
+  app.add_option("--tokens-per-pass", tokens_per_pass, "a step's examples are accumulated in passes of so many tokens: bounds memory")
+      ->capture_default_str()
+      ->group("Run");
   app.add_option("--lr", learning_rate, "peak learning rate")->capture_default_str()->group("Run");
   app.add_option("--warmup", warmup, "share of the steps")->capture_default_str()->group("Run");
   app.add_option("--final-lr", final_rate, "at the end, as a share of the peak")->capture_default_str()->group("Run");
@@ -81,21 +91,25 @@ void CommonFlags::AddTo(CLI::App& app, double default_rate) {
   app.add_flag("--restart", restart, "forget the checkpoints of an earlier run")->group("Run");
   app.add_flag("--recompute", recompute, "keep only each layer's input: less memory, a third slower")->group("Run");
   app.add_flag("--tensorboard,!--no-tensorboard", tensorboard, "event files in RUN/tensorboard")->group("Run");
-  app.add_option("--prometheus-textfile", prometheus_textfile, "FILE.prom for the textfile collector of node_exporter, replaced every five seconds")->group("Run");
+  app.add_option("--prometheus-textfile", prometheus_textfile,
+                 "FILE.prom for the textfile collector of node_exporter, replaced every five seconds")
+      ->group("Run");
   app.add_flag("--quiet", quiet, "no progress line")->group("Run");
 }
 
 std::string CommonFlags::Decisive() const {
   std::ostringstream out;
-  out << dtype << '|' << target << '|' << template_file << '|' << append_eos << '|' << max_tokens << '|' << max_records << '|' << steps << '|' << epochs << '|'
-      << batch << '|' << tokens_per_pass << '|' << learning_rate << '|' << warmup << '|' << final_rate << '|' << weight_decay << '|' << clip << '|' << seed
-      << '|' << keep_last;
+  out << dtype << '|' << target << '|' << template_file << '|' << append_eos << '|' << max_tokens << '|' << max_records << '|' << steps
+      << '|' << epochs << '|' << batch << '|' << tokens_per_pass << '|' << learning_rate << '|' << warmup << '|' << final_rate << '|'
+      << weight_decay << '|' << clip << '|' << seed << '|' << keep_last;
   return out.str();
 }
 
 StatusOr<std::unique_ptr<Workbench>> Workbench::Open(const CommonFlags& flags, const std::string& title, Communicator& world) {
-  if (!flags.out.empty() && std::filesystem::exists(flags.out)) return AlreadyExists("--out %s is there already: choose another name or remove it", flags.out);
-  if (flags.validation_share < 0 || flags.validation_share >= 1) return InvalidArgument("--validation-share: expected 0 to 1, found %g", flags.validation_share);
+  if (!flags.out.empty() && std::filesystem::exists(flags.out))
+    return AlreadyExists("--out %s is there already: choose another name or remove it", flags.out);
+  if (flags.validation_share < 0 || flags.validation_share >= 1)
+    return InvalidArgument("--validation-share: expected 0 to 1, found %g", flags.validation_share);
   std::unique_ptr<Workbench> bench(new Workbench(world));
   bench->quiet_ = flags.quiet;
   const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
@@ -153,7 +167,8 @@ RunOptions Workbench::Options(const CommonFlags& flags, const std::string& decis
   RunOptions options;
   options.directory = run_directory_;
   const double examples = static_cast<double>(train_.examples.size());
-  options.steps = flags.steps > 0 ? flags.steps : std::max<int64_t>(1, std::llround(flags.epochs * examples / static_cast<double>(flags.batch)));
+  options.steps =
+      flags.steps > 0 ? flags.steps : std::max<int64_t>(1, std::llround(flags.epochs * examples / static_cast<double>(flags.batch)));
   options.examples_per_step = flags.batch;
   options.tokens_per_pass = flags.tokens_per_pass;
   options.schedule = {flags.learning_rate, flags.warmup, flags.final_rate};
@@ -165,7 +180,8 @@ RunOptions Workbench::Options(const CommonFlags& flags, const std::string& decis
   options.keep_best = !flags.keep_last;
   options.restart = flags.restart;
   options.stop = &StopRequested();
-  options.identity = Sha256Hex(flags.Decisive() + "|" + decisive + "|" + base_.generation + "|" + train_.fingerprint + "|" + validation_.fingerprint);
+  options.identity =
+      Sha256Hex(flags.Decisive() + "|" + decisive + "|" + base_.generation + "|" + train_.fingerprint + "|" + validation_.fingerprint);
   return options;
 }
 
@@ -184,8 +200,8 @@ void CatchSignals() {
 
 std::string Summary(const RunReport& report) {
   const double rate = report.seconds > 0 ? static_cast<double>(report.tokens) / report.seconds : 0;
-  std::string text = absl::StrFormat("%d steps, %d tokens in %.0f s (%.0f tokens/s), last training loss %.4f", report.steps, report.tokens, report.seconds,
-                                     rate, report.train_loss);
+  std::string text = absl::StrFormat("%d steps, %d tokens in %.0f s (%.0f tokens/s), last training loss %.4f", report.steps, report.tokens,
+                                     report.seconds, rate, report.train_loss);
   if (!std::isnan(report.validation_loss)) {
     text += absl::StrFormat("; validation loss %.4f (perplexity %.3f), token accuracy %.3f, kept from step %d", report.validation_loss,
                             std::exp(report.validation_loss), report.validation_accuracy, report.best_step);

@@ -37,7 +37,7 @@ struct CommonFlags {
   int64_t max_tokens = 512;
   int64_t max_records = 0;
   // run
-  int64_t steps = 0;                    // 0: by epochs
+  int64_t steps = 0;  // 0: by epochs
   double epochs = 1;
   int64_t batch = 16;
   int64_t tokens_per_pass = 2048;
@@ -64,8 +64,8 @@ struct CommonFlags {
 // Everything a command needs before it makes its model. Not copyable: parts point to one another.
 class Workbench {
  public:
-  // Reads base and data, opens RUN = <out>.run with log and checkpoints (not when `out` is empty). ALREADY_EXISTS when `out` is there, so that
-  // nothing is trained for nothing. Without --data (commands that can do without) the data sets are empty and no run is opened.
+  // Reads base and data, opens RUN = <out>.run with log and checkpoints (not when `out` is empty). ALREADY_EXISTS when `out` is there, so
+  // that nothing is trained for nothing. Without --data (commands that can do without) the data sets are empty and no run is opened.
   static StatusOr<std::unique_ptr<Workbench>> Open(const CommonFlags& flags, const std::string& title, Communicator& world);
 
   const TrainCompute& compute() const { return compute_; }

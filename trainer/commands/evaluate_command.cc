@@ -86,10 +86,14 @@ Status PrintFigures(const RunTask& task, const Dataset& data, int32_t layers) {
     AddRoutes(batch, detail, data.examples[i].domain, &record);
   }
   const RoutingReport report = MakeRoutingReport(record);
-  const auto cell = [](const std::optional<double>& value) { return value ? absl::StrFormat("%10.4f", *value) : std::string(9, ' ') + "-"; };
-  std::printf("%-32s %10s %10s   (%lld tokens, means over layers)\n", "routing figure", "all", "no zero", static_cast<long long>(report.tokens));
+  const auto cell = [](const std::optional<double>& value) {
+    return value ? absl::StrFormat("%10.4f", *value) : std::string(9, ' ') + "-";
+  };
+  std::printf("%-32s %10s %10s   (%lld tokens, means over layers)\n", "routing figure", "all", "no zero",
+              static_cast<long long>(report.tokens));
   for (int f = 0; f < kFigureCount; ++f) {
-    std::printf("%-32s %s %s\n", std::string(kFigureNames[f].id).c_str(), cell(report.with_zero.mean[f]).c_str(), cell(report.domains_only.mean[f]).c_str());
+    std::printf("%-32s %s %s\n", std::string(kFigureNames[f].id).c_str(), cell(report.with_zero.mean[f]).c_str(),
+                cell(report.domains_only.mean[f]).c_str());
   }
   return OkStatus();
 }
@@ -143,8 +147,8 @@ Status RunEvaluate(Flags& flags, Communicator& world) {
     Add(result, &all);
     if (!speaks) continue;
     const double n = static_cast<double>(result.targets), loss = result.loss / n;
-    std::printf("%-20s %8zu %8lld %10.4f %10.4f %10.3f\n", bench->train().domains[d].c_str(), part.examples.size(), static_cast<long long>(result.targets), loss,
-                std::exp(loss), static_cast<double>(result.correct) / n);
+    std::printf("%-20s %8zu %8lld %10.4f %10.4f %10.3f\n", bench->train().domains[d].c_str(), part.examples.size(),
+                static_cast<long long>(result.targets), loss, std::exp(loss), static_cast<double>(result.correct) / n);
   }
   if (!speaks) return OkStatus();
   for (const auto& [name, value] : RoutingScalars(all, experts)) std::printf("  %-28s %.3f\n", name.c_str(), value);
@@ -172,7 +176,8 @@ void AddEvaluateCommand(CLI::App& app, Communicator& world, Status* result) {
   command->add_option("--router", flags->router, "router artifact; without it the base, or --forced");
   command->add_option("--forced", flags->forced, "name of the expert that answers everything");
   command->add_option("--routes", flags->routes, "write the route of every token here, a JSON line an example");
-  command->add_flag("--figures", flags->figures, "every routing figure of docs/comparing.md but Gram's, over all tokens of the data (one more pass)");
+  command->add_flag("--figures", flags->figures,
+                    "every routing figure of docs/comparing.md but Gram's, over all tokens of the data (one more pass)");
   flags->experts.AddTo(*command, /*may_be_fresh=*/false);
   command->callback([flags, &world, result] { *result = RunEvaluate(*flags, world); });
 }

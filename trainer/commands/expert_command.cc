@@ -21,10 +21,14 @@ Status ParseModules(const std::string& text, LoraOptions* lora) {
   lora->gate = lora->up = lora->down = false;
   std::istringstream parts(text);
   for (std::string part; std::getline(parts, part, ',');) {
-    if (part == "gate") lora->gate = true;
-    else if (part == "up") lora->up = true;
-    else if (part == "down") lora->down = true;
-    else return InvalidArgument("--modules: expected some of gate, up and down, found \"%s\"", part);
+    if (part == "gate")
+      lora->gate = true;
+    else if (part == "up")
+      lora->up = true;
+    else if (part == "down")
+      lora->down = true;
+    else
+      return InvalidArgument("--modules: expected some of gate, up and down, found \"%s\"", part);
   }
   return lora->gate || lora->up || lora->down ? OkStatus() : InvalidArgument("--modules: expected some of gate, up and down, found none");
 }
@@ -55,7 +59,8 @@ Status RunExpert(Flags& flags, Communicator& world) {
   task.model = model.get();
   task.experts = &experts;
   task.parameters = experts[0].Parameters();
-  const std::string decisive = absl::StrFormat("expert|%s|%s|%d|%g|%d|%g", flags.modules, flags.layers, flags.lora.rank, flags.lora.alpha, flags.lora.rslora, flags.lora.dropout);
+  const std::string decisive = absl::StrFormat("expert|%s|%s|%d|%g|%d|%g", flags.modules, flags.layers, flags.lora.rank, flags.lora.alpha,
+                                               flags.lora.rslora, flags.lora.dropout);
   RunOptions options = bench->Options(flags.common, decisive);
   options.lora_dropout = flags.lora.dropout;
   const Dataset* validation = bench->validation().examples.empty() ? nullptr : &bench->validation();

@@ -9,12 +9,14 @@ namespace switchyard::trainer {
 void ExpertFlags::AddTo(CLI::App& app, bool may_be_fresh) {
   app.add_option("--expert", experts, "NAME=DIRECTORY: a PEFT expert, in router order")->group("Experts");
   if (may_be_fresh) {
-    app.add_option("--new-expert", fresh, "NAME[:RANK]: a fresh one whose delta is zero, trained jointly with the router")->group("Experts");
+    app.add_option("--new-expert", fresh, "NAME[:RANK]: a fresh one whose delta is zero, trained jointly with the router")
+        ->group("Experts");
   }
   app.add_flag("--zero,!--no-zero", zero, "the untouched block is an expert as well, named zero, the last")->group("Experts");
 }
 
-StatusOr<std::vector<LoraExpert>> OpenExperts(const ExpertFlags& flags, const TrainCompute& compute, const ModelConfig& base, bool train, uint64_t seed) {
+StatusOr<std::vector<LoraExpert>> OpenExperts(const ExpertFlags& flags, const TrainCompute& compute, const ModelConfig& base, bool train,
+                                              uint64_t seed) {
   std::vector<LoraExpert> experts;
   std::set<std::string> names;
   for (const std::string& text : flags.experts) {
@@ -32,9 +34,11 @@ StatusOr<std::vector<LoraExpert>> OpenExperts(const ExpertFlags& flags, const Tr
     if (colon != std::string::npos) {
       const char* end = text.data() + text.size();
       const auto parsed = std::from_chars(text.data() + colon + 1, end, options.rank);
-      if (parsed.ec != std::errc() || parsed.ptr != end || options.rank < 1) return InvalidArgument("--new-expert %s: expected NAME or NAME:RANK", text);
+      if (parsed.ec != std::errc() || parsed.ptr != end || options.rank < 1)
+        return InvalidArgument("--new-expert %s: expected NAME or NAME:RANK", text);
     }
-    if (name.empty() || !names.insert(name).second || name == "zero") return InvalidArgument("--new-expert %s: the name is taken or empty", text);
+    if (name.empty() || !names.insert(name).second || name == "zero")
+      return InvalidArgument("--new-expert %s: the name is taken or empty", text);
     options.alpha = 2.0 * options.rank;
     experts.push_back(NewLoraExpert(compute, name, base, options, seed + experts.size() + 1));
   }
@@ -47,12 +51,14 @@ StatusOr<LoraOptions> OptionsOf(const LoraExpert& expert) {
   options.gate = options.up = options.down = false;
   const LoraMatrix* first = nullptr;
   for (const LoraBlock& block : expert.layers) {
-    for (const auto& [matrix, present] : {std::pair{&block.gate, &options.gate}, std::pair{&block.up, &options.up}, std::pair{&block.down, &options.down}}) {
+    for (const auto& [matrix, present] :
+         {std::pair{&block.gate, &options.gate}, std::pair{&block.up, &options.up}, std::pair{&block.down, &options.down}}) {
       if (!matrix->has_value()) continue;
       *present = true;
       if (first == nullptr) first = &**matrix;
       if ((*matrix)->rank() != first->rank() || std::abs((*matrix)->scale() - first->scale()) > 1e-6f * std::abs(first->scale())) {
-        return InvalidArgument("expert %s: its matrices differ in rank or scale; such an expert can be used, but not trained further", expert.name);
+        return InvalidArgument("expert %s: its matrices differ in rank or scale; such an expert can be used, but not trained further",
+                               expert.name);
       }
     }
   }

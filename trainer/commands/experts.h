@@ -19,7 +19,8 @@ struct ExpertFlags {
 };
 
 // In order: experts, fresh ones, zero. `train`: their matrices are trainable (fresh ones always are).
-StatusOr<std::vector<LoraExpert>> OpenExperts(const ExpertFlags& flags, const TrainCompute& compute, const ModelConfig& base, bool train, uint64_t seed);
+StatusOr<std::vector<LoraExpert>> OpenExperts(const ExpertFlags& flags, const TrainCompute& compute, const ModelConfig& base, bool train,
+                                              uint64_t seed);
 
 // What adapter_config.json must say of an expert; INVALID_ARGUMENT when its matrices differ in rank or scale.
 StatusOr<LoraOptions> OptionsOf(const LoraExpert& expert);

@@ -45,13 +45,15 @@ Status PublishExperts(std::vector<LoraExpert>& experts, const BaseWeights& base,
     ASSIGN_OR_RETURN(const LoraOptions options, OptionsOf(expert));
     const std::string directory = root + "/experts/" + expert.name;
     RETURN_IF_ERROR(WriteLoraExpert(expert, options, base.directory, directory));
-    ASSIGN_OR_RETURN(const PeftAdapter written, ReadPeftAdapter(directory, base.config, {.allow_attention = false, .allow_zero_delta = true}));
+    ASSIGN_OR_RETURN(const PeftAdapter written,
+                     ReadPeftAdapter(directory, base.config, {.allow_attention = false, .allow_zero_delta = true}));
     expert.generation = written.generation;
   }
   return OkStatus();
 }
 
-Status Publish(const Flags& flags, const Workbench& bench, TrainableModel& model, std::vector<LoraExpert>& experts, const RouterModule& router) {
+Status Publish(const Flags& flags, const Workbench& bench, TrainableModel& model, std::vector<LoraExpert>& experts,
+               const RouterModule& router) {
   ASSIGN_OR_RETURN(StagedDirectory staged, StagedDirectory::Create(flags.common.out));
   RETURN_IF_ERROR(PublishExperts(experts, bench.base(), staged.path()));
   BaseWeights base = bench.base();
@@ -81,8 +83,8 @@ StatusOr<std::vector<int32_t>> ExpertsOfDomains(const std::vector<std::string>& 
   return wanted;
 }
 
-// What Loss-Free Balancing aims at: each expert's share of the training tokens, by the domains that bear experts' names; zero takes what comes. When an expert
-// has no domain, equal shares.
+// What Loss-Free Balancing aims at: each expert's share of the training tokens, by the domains that bear experts' names; zero takes what
+// comes. When an expert has no domain, equal shares.
 std::vector<double> LoadTarget(const Dataset& data, const std::vector<LoraExpert>& experts) {
   std::vector<double> tokens(experts.size());
   double all = 0;
@@ -116,7 +118,8 @@ Status SetBalance(const Flags& flags, const Dataset& data, const std::vector<Lor
   return InvalidArgument("--balance: expected a coefficient from 0 on, or loss-free, found %s", flags.balance);
 }
 
-StatusOr<std::unique_ptr<RouterModule>> OpenRouter(const Flags& flags, const BaseWeights& base, const std::vector<LoraExpert>& experts, const Dataset& data) {
+StatusOr<std::unique_ptr<RouterModule>> OpenRouter(const Flags& flags, const BaseWeights& base, const std::vector<LoraExpert>& experts,
+                                                   const Dataset& data) {
   RouterOptions options = flags.router;
   RETURN_IF_ERROR(SetBalance(flags, data, experts, &options));
   options.gate = flags.gate != "auto" ? flags.gate : options.top_k == 1 ? "ste" : "renorm";
@@ -129,7 +132,8 @@ StatusOr<std::unique_ptr<RouterModule>> OpenRouter(const Flags& flags, const Bas
   for (const LoraExpert& expert : experts) bindings.push_back({expert.name, expert.generation, expert.is_zero});
   RETURN_IF_ERROR(CheckRouterBinding(artifact.manifest, base.generation, bindings));
   ASSIGN_OR_RETURN(auto router, ReadRouter(artifact, options));
-  if (router->Parameters().empty()) return InvalidArgument("--init %s: a router of kind %s has nothing to train", flags.init, artifact.manifest.kind);
+  if (router->Parameters().empty())
+    return InvalidArgument("--init %s: a router of kind %s has nothing to train", flags.init, artifact.manifest.kind);
   return router;
 }
 
@@ -159,15 +163,16 @@ Status RunRouter(Flags& flags, Communicator& world) {
   std::string summary = "drawn at random, UNTRAINED";
   if (!flags.random) {
     const RouterOptions& r = router->options();
-    std::string decisive = absl::StrFormat("router|%s|%s|%s|%d|%s|%g|%g|%g|%g|%g|%d", flags.train, flags.init, r.kind, r.top_k, r.gate, r.balance,
-                                           r.z_loss, r.jitter, r.dropout, r.label_loss, flags.label_steps);
+    std::string decisive = absl::StrFormat("router|%s|%s|%s|%d|%s|%g|%g|%g|%g|%g|%d", flags.train, flags.init, r.kind, r.top_k, r.gate,
+                                           r.balance, r.z_loss, r.jitter, r.dropout, r.label_loss, flags.label_steps);
     if (r.loss_free > 0) decisive += absl::StrFormat("|loss-free %g", r.loss_free);
     for (const LoraExpert& expert : experts) decisive += "|" + expert.name + "=" + expert.generation;
     RunOptions options = bench->Options(flags.common, decisive);
     options.label_steps = flags.label_steps;
     const Dataset* validation = bench->validation().examples.empty() ? nullptr : &bench->validation();
     ASSIGN_OR_RETURN(const RunReport report, Train(task, bench->train(), validation, options, world, bench->log()));
-    if (report.stopped) return bench->first() ? Cancelled("stopped at step %d; the same command goes on from there", report.steps) : OkStatus();
+    if (report.stopped)
+      return bench->first() ? Cancelled("stopped at step %d; the same command goes on from there", report.steps) : OkStatus();
     summary = Summary(report);
     for (const auto& [name, value] : RoutingScalars(report.validation, experts)) summary += absl::StrFormat("\n  %-28s %.3f", name, value);
   }
@@ -175,7 +180,8 @@ Status RunRouter(Flags& flags, Communicator& world) {
   if (bench->log() != nullptr) RETURN_IF_ERROR(bench->log()->Close());
   RETURN_IF_ERROR(Publish(flags, *bench, *model, experts, *router));
   RETURN_IF_ERROR(CheckpointStore(bench->run_directory() + "/checkpoints").RemoveAll());
-  std::printf("%s: %s router, top-%d of %zu; %s\n", flags.common.out.c_str(), router->options().kind.c_str(), router->options().top_k, experts.size(), summary.c_str());
+  std::printf("%s: %s router, top-%d of %zu; %s\n", flags.common.out.c_str(), router->options().kind.c_str(), router->options().top_k,
+              experts.size(), summary.c_str());
   return OkStatus();
 }
 
@@ -184,27 +190,45 @@ Status RunRouter(Flags& flags, Communicator& world) {
 void AddRouterCommand(CLI::App& app, Communicator& world, Status* result) {
   auto flags = std::make_shared<Flags>();
   flags->router.dropout = 0.1;
-  CLI::App* command = app.add_subcommand("router", "Train a router over a base and experts; writes OUT/router, and what was trained with it");
+  CLI::App* command =
+      app.add_subcommand("router", "Train a router over a base and experts; writes OUT/router, and what was trained with it");
   command->add_option("--name", flags->name)->capture_default_str()->group("Router");
   command->add_option("--kind", flags->router.kind, "dense2moe_mlp or linear")->capture_default_str()->group("Router");
   command->add_option("--top-k", flags->router.top_k, "experts a token")->capture_default_str()->group("Router");
-  command->add_option("--gate", flags->gate, "ste (top-1, straight-through), renorm (divided by their sum), raw (Switch); auto: ste or renorm by --top-k")
+  command
+      ->add_option("--gate", flags->gate,
+                   "ste (top-1, straight-through), renorm (divided by their sum), raw (Switch); auto: ste or renorm by --top-k")
       ->capture_default_str()
       ->group("Router");
-  command->add_option("--balance", flags->balance, "coefficient of the balance loss; or loss-free (linear): a bias that only decides who is chosen, towards the training mix")
+  command
+      ->add_option(
+          "--balance", flags->balance,
+          "coefficient of the balance loss; or loss-free (linear): a bias that only decides who is chosen, towards the training mix")
       ->capture_default_str()
       ->group("Router");
-  command->add_option("--balance-rate", flags->balance_rate, "loss-free: how far the bias moves a step")->capture_default_str()->group("Router");
+  command->add_option("--balance-rate", flags->balance_rate, "loss-free: how far the bias moves a step")
+      ->capture_default_str()
+      ->group("Router");
   command->add_option("--z-loss", flags->router.z_loss, "coefficient of the z-loss")->capture_default_str()->group("Router");
-  command->add_option("--label-loss", flags->router.label_loss, "coefficient of the cross entropy against the expert named as a row's domain, zero for others")
+  command
+      ->add_option("--label-loss", flags->router.label_loss,
+                   "coefficient of the cross entropy against the expert named as a row's domain, zero for others")
       ->capture_default_str()
       ->group("Router");
-  command->add_option("--label-steps", flags->label_steps, "first so many steps on the router's own losses alone, which need no way back through the model")
+  command
+      ->add_option("--label-steps", flags->label_steps,
+                   "first so many steps on the router's own losses alone, which need no way back through the model")
       ->capture_default_str()
       ->group("Router");
-  command->add_option("--jitter", flags->router.jitter, "multiplies inputs by U(1 - jitter, 1 + jitter)")->capture_default_str()->group("Router");
-  command->add_option("--router-dropout", flags->router.dropout, "between the layers of dense2moe_mlp")->capture_default_str()->group("Router");
-  command->add_option("--train", flags->train, "router, mlp (the experts), attention, or several joined: router_mlp")->capture_default_str()->group("Router");
+  command->add_option("--jitter", flags->router.jitter, "multiplies inputs by U(1 - jitter, 1 + jitter)")
+      ->capture_default_str()
+      ->group("Router");
+  command->add_option("--router-dropout", flags->router.dropout, "between the layers of dense2moe_mlp")
+      ->capture_default_str()
+      ->group("Router");
+  command->add_option("--train", flags->train, "router, mlp (the experts), attention, or several joined: router_mlp")
+      ->capture_default_str()
+      ->group("Router");
   command->add_option("--init", flags->init, "a router artifact to start from")->group("Router");
   command->add_flag("--random", flags->random, "publish a router as it is drawn, untrained: a control")->group("Router");
   flags->experts.AddTo(*command, /*may_be_fresh=*/true);

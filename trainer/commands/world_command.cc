@@ -16,7 +16,8 @@ void AddDemoDataCommand(CLI::App& app, Status* result) {
   command->callback([options, result] {
     *result = WriteDemoWorld(*options);
     if (result->ok()) *result = CheckDemoWorld(options->directory);
-    if (result->ok()) std::printf("%s: demonstration world, seed %llu\n", options->directory.c_str(), static_cast<unsigned long long>(options->seed));
+    if (result->ok())
+      std::printf("%s: demonstration world, seed %llu\n", options->directory.c_str(), static_cast<unsigned long long>(options->seed));
   });
 }
 

@@ -72,9 +72,8 @@ StatusOr<HeldOut> ChooseHeldOut(const std::set<std::string>& prompts, const std:
   if (prompts.size() < 2) return InvalidArgument("data: domain %s: one prompt cannot be split into training and validation", domain);
   std::vector<std::pair<uint64_t, const std::string*>> ranked;
   for (const std::string& prompt : prompts) ranked.emplace_back(SeededRandom(seed, "valid " + prompt).Next(), &prompt);
-  std::sort(ranked.begin(), ranked.end(), [](const auto& a, const auto& b) {
-    return a.first != b.first ? a.first < b.first : *a.second < *b.second;
-  });
+  std::sort(ranked.begin(), ranked.end(),
+            [](const auto& a, const auto& b) { return a.first != b.first ? a.first < b.first : *a.second < *b.second; });
   const auto wanted = static_cast<size_t>(std::llround(fraction * static_cast<double>(prompts.size())));
   const size_t count = std::clamp<size_t>(wanted, 1, prompts.size() - 1);
   HeldOut held_out;

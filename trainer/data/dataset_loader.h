@@ -29,8 +29,8 @@ struct DataOptions {
   std::vector<DataSource> sources;  // several may name one domain
   Target target = Target::kText;
   PromptTemplates templates = PromptTemplates::Default();
-  // Whether `eos_token` ends the answer. Unset: for pairs, where the model must learn to stop; not for questions, whose options are compared
-  // without it.
+  // Whether `eos_token` ends the answer. Unset: for pairs, where the model must learn to stop; not for questions, whose options are
+  // compared without it.
   std::optional<bool> append_eos;
   std::optional<int32_t> bos_token, eos_token;  // of the model's configuration; BOS, else EOS, stands for an empty prompt
   int64_t max_tokens = 1024;                    // prompt and answer together; a longer example is left out and counted

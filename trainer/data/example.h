@@ -25,9 +25,9 @@ struct BadLine {
 struct Dataset {
   std::vector<std::string> domains;
   std::vector<Example> examples;
-  std::vector<BadLine> bad;       // records that could not be used, and why
-  int64_t over_long = 0;          // examples longer than max_tokens, left out (counted in bad as well)
-  std::string fingerprint;        // SHA-256, hex, over the examples in order: a resumed run must find the same data
+  std::vector<BadLine> bad;  // records that could not be used, and why
+  int64_t over_long = 0;     // examples longer than max_tokens, left out (counted in bad as well)
+  std::string fingerprint;   // SHA-256, hex, over the examples in order: a resumed run must find the same data
 };
 
 }  // namespace switchyard::trainer

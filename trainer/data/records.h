@@ -15,20 +15,20 @@ namespace switchyard::trainer {
 // Files of one domain.
 struct DataSource {
   std::string domain;
-  std::vector<std::string> paths;   // files, and directories of which every *.csv, *.json and *.jsonl is read in the order of names
+  std::vector<std::string> paths;  // files, and directories of which every *.csv, *.json and *.jsonl is read in the order of names
   // A format of engine/mcq/mcq.h; "pairs", JSON lines {"prompt": "...", "answer": "..."}; or "auto", told from each file's content.
   std::string format = "auto";
 };
 
 struct Record {
-  std::optional<McqQuestion> question;   // else a pair
-  std::string prompt, answer;            // of a pair, joined as they stand: the answer brings its own blank
+  std::optional<McqQuestion> question;  // else a pair
+  std::string prompt, answer;           // of a pair, joined as they stand: the answer brings its own blank
   std::string file;
   int64_t line = 0;
 };
 
 struct RecordSet {
-  std::vector<Record> records;   // in the order of the files
+  std::vector<Record> records;  // in the order of the files
   std::vector<BadLine> bad;
 };
 

@@ -112,7 +112,8 @@ StatusOr<std::unique_ptr<EventWriter>> EventWriter::Create(const std::string& di
   char host[256] = "localhost";
   gethostname(host, sizeof(host) - 1);
   static std::atomic<int> made = 0;
-  const std::string path = absl::StrFormat("%s/events.out.tfevents.%010d.%s.%d.%d", directory, static_cast<int64_t>(WallSeconds()), host, getpid(), made++);
+  const std::string path =
+      absl::StrFormat("%s/events.out.tfevents.%010d.%s.%d.%d", directory, static_cast<int64_t>(WallSeconds()), host, getpid(), made++);
   std::FILE* file = std::fopen(path.c_str(), "wb");
   if (file == nullptr) return FailedPrecondition("%s: cannot be created: %s", path, std::strerror(errno));
   auto writer = std::make_unique<FileEventWriter>(file, path);

@@ -1,5 +1,5 @@
-// TensorBoard event files: TFRecord frames (length, masked CRC-32C, payload) of tensorflow.Event messages, encoded by hand, since the trainer
-// links no protobuf. TensorBoard reads them while the run goes on.
+// TensorBoard event files: TFRecord frames (length, masked CRC-32C, payload) of tensorflow.Event messages, encoded by hand, since the
+// trainer links no protobuf. TensorBoard reads them while the run goes on.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,8 @@
 
 namespace switchyard::trainer {
 
-// Thread-compatible. One file a process start: events.out.tfevents.SECONDS.HOST; a resumed run adds a file, and TensorBoard joins them by step.
+// Thread-compatible. One file a process start: events.out.tfevents.SECONDS.HOST; a resumed run adds a file, and TensorBoard joins them by
+// step.
 class EventWriter {
  public:
   static StatusOr<std::unique_ptr<EventWriter>> Create(const std::string& directory);

@@ -10,8 +10,8 @@
 
 namespace switchyard::trainer {
 
-// "expert medicine  step 40/100  loss 1.234  accuracy 0.560  512 tokens/s  1 min 05 s left". Rate and remaining time are moving averages over
-// about the last twenty steps. Thread-compatible.
+// "expert medicine  step 40/100  loss 1.234  accuracy 0.560  512 tokens/s  1 min 05 s left". Rate and remaining time are moving averages
+// over about the last twenty steps. Thread-compatible.
 class ProgressLine {
  public:
   ProgressLine(std::string title, std::vector<std::string> shown) : title_(std::move(title)), shown_(std::move(shown)) {}

@@ -25,7 +25,10 @@ nlohmann::json Number(double value) { return std::isfinite(value) ? nlohmann::js
 class FileRunLog final : public RunLog {
  public:
   explicit FileRunLog(const Options& options)
-      : options_(options), path_(options.directory + "/log.jsonl"), line_(options.title, options.shown), terminal_(isatty(STDERR_FILENO) != 0) {}
+      : options_(options),
+        path_(options.directory + "/log.jsonl"),
+        line_(options.title, options.shown),
+        terminal_(isatty(STDERR_FILENO) != 0) {}
 
   Status Begin() {
     std::error_code error;
@@ -57,7 +60,8 @@ class FileRunLog final : public RunLog {
     return Write(json);
   }
 
-  Status Event(const std::string& kind, int64_t step, const std::string& message, const std::vector<std::pair<std::string, double>>& scalars) override {
+  Status Event(const std::string& kind, int64_t step, const std::string& message,
+               const std::vector<std::pair<std::string, double>>& scalars) override {
     nlohmann::ordered_json json = {{"event", kind}, {"step", step}, {"message", message}};
     RETURN_IF_ERROR(Scalars(step, scalars, &json));
     if (events_ != nullptr && scalars.empty()) RETURN_IF_ERROR(events_->Text("run/" + kind, step, message));

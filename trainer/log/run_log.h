@@ -1,5 +1,5 @@
-// What a run says of itself while it goes: a JSON line a step in `log.jsonl`, TensorBoard scalars, a file for Prometheus, and one progress line
-// on the terminal.
+// What a run says of itself while it goes: a JSON line a step in `log.jsonl`, TensorBoard scalars, a file for Prometheus, and one progress
+// line on the terminal.
 #pragma once
 
 #include <cstdint>
@@ -15,11 +15,11 @@ namespace switchyard::trainer {
 
 // One step's figures; names are TensorBoard tags ("train/loss", "routing/max_vio").
 struct StepRecord {
-  int64_t step = 0;         // of `total_steps`
+  int64_t step = 0;  // of `total_steps`
   int64_t total_steps = 0;
   double epoch = 0;
-  int64_t tokens = 0;       // of this step
-  double seconds = 0;       // of this step
+  int64_t tokens = 0;  // of this step
+  double seconds = 0;  // of this step
   std::vector<std::pair<std::string, double>> scalars;
 };
 
@@ -27,14 +27,14 @@ struct StepRecord {
 class RunLog {
  public:
   struct Options {
-    std::string directory;      // gets log.jsonl (appended to) and tensorboard/
+    std::string directory;  // gets log.jsonl (appended to) and tensorboard/
     bool tensorboard = true;
-    std::string metrics_file;   // replaced every few seconds (metrics_file.h); "": none
+    std::string metrics_file;  // replaced every few seconds (metrics_file.h); "": none
     // Writes one line of progress: on a terminal it replaces the last one, elsewhere it is printed every ten seconds at most.
     bool progress = true;
     // Scalars shown in the progress line, in this order, by their last part: "loss 1.234  acc 0.56".
     std::vector<std::string> shown = {"train/loss"};
-    std::string title;          // "expert medicine"
+    std::string title;  // "expert medicine"
   };
   static StatusOr<std::unique_ptr<RunLog>> Open(const Options& options);
   virtual ~RunLog() = default;

@@ -35,9 +35,9 @@ StatusOr<BaseWeights> ReadBaseWeights(const std::string& directory, const std::s
   base.embedding = model->embedding;
   for (const DecoderLayer& layer : model->layers) {
     const auto wide = [](const at::Tensor& t) { return t.defined() ? t.to(at::kFloat) : t; };
-    base.layers.push_back({wide(layer.input_norm), wide(layer.post_attention_norm), layer.qkv.weight(), layer.qkv.bias(), wide(layer.q_norm),
-                           wide(layer.k_norm), layer.o.weight(), layer.o.bias(), layer.ffn.gate.weight(), layer.ffn.up.weight(),
-                           layer.ffn.down.weight()});
+    base.layers.push_back({wide(layer.input_norm), wide(layer.post_attention_norm), layer.qkv.weight(), layer.qkv.bias(),
+                           wide(layer.q_norm), wide(layer.k_norm), layer.o.weight(), layer.o.bias(), layer.ffn.gate.weight(),
+                           layer.ffn.up.weight(), layer.ffn.down.weight()});
   }
   base.final_norm = model->final_norm.to(at::kFloat);
   base.head = model->head->weight();

@@ -26,11 +26,11 @@ struct BaseWeights {
   std::string directory;
   std::string generation;  // BaseFingerprint
   at::ScalarType dtype = at::kBFloat16;
-  at::Tensor embedding;    // [V, H]
+  at::Tensor embedding;  // [V, H]
   std::vector<BaseLayer> layers;
-  at::Tensor final_norm;   // [H] f32
-  at::Tensor head;         // [V, H]
-  RopeTable rope;          // of the positions a run may use
+  at::Tensor final_norm;  // [H] f32
+  at::Tensor head;        // [V, H]
+  RopeTable rope;         // of the positions a run may use
 };
 
 // dtype: "auto" (what config.json says), "bf16" or "f32". Errors are those of LoadBaseModel.

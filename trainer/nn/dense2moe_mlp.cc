@@ -11,7 +11,8 @@ namespace {
 class Dense2MoeMlp final : public RouterModule {
  public:
   Dense2MoeMlp(const RouterOptions& options, std::vector<std::vector<Parameter>> layers)
-      : RouterModule(options, static_cast<int32_t>(layers.size()), static_cast<int32_t>(layers.front()[3].value.size(0))), layers_(std::move(layers)) {}
+      : RouterModule(options, static_cast<int32_t>(layers.size()), static_cast<int32_t>(layers.front()[3].value.size(0))),
+        layers_(std::move(layers)) {}
 
   std::vector<Parameter> LayerParameters(int32_t layer) const override { return layers_[layer]; }
 

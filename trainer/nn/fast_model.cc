@@ -53,11 +53,11 @@ struct Layer {
 
 // What the way back needs of one layer.
 struct Saved {
-  at::Tensor h_in;       // [T, H]
-  at::Tensor qkv_raw;    // [T, Q] before head norm and rope; only with qk_norm
-  at::Tensor qkv;        // [T, Q]
-  at::Tensor attended;   // [T, heads dim]
-  at::Tensor h_mid;      // [T, H]
+  at::Tensor h_in;      // [T, H]
+  at::Tensor qkv_raw;   // [T, Q] before head norm and rope; only with qk_norm
+  at::Tensor qkv;       // [T, Q]
+  at::Tensor attended;  // [T, heads dim]
+  at::Tensor h_mid;     // [T, H]
   MixtureSaved mixture;
   Gates gates;
   at::Tensor router_in;  // [T, H], on the tape when the router trains
@@ -144,7 +144,8 @@ class FastModel final : public TrainableModel {
       float* row = Data(own);
       for (int64_t i = 0; i < count; ++i) {
         bool correct = false;
-        const float loss = loops::CrossEntropyRow(row + i * config_.vocab_size, config_.vocab_size, batch.targets[begin + i], 1.0f, &correct);
+        const float loss =
+            loops::CrossEntropyRow(row + i * config_.vocab_size, config_.vocab_size, batch.targets[begin + i], 1.0f, &correct);
         result.loss += loss;
         result.correct += correct;
         if (detail != nullptr) detail->log_probs.push_back(-loss);
@@ -199,7 +200,8 @@ class FastModel final : public TrainableModel {
   }
 
   at::Tensor Embed(const PackedBatch& batch) const {
-    const at::Tensor index = at::from_blob(const_cast<int32_t*>(batch.tokens.data()), {static_cast<int64_t>(batch.tokens.size())}, at::kInt);
+    const at::Tensor index =
+        at::from_blob(const_cast<int32_t*>(batch.tokens.data()), {static_cast<int64_t>(batch.tokens.size())}, at::kInt);
     return base_.embedding.index_select(0, index).to(at::kFloat).contiguous();
   }
 
@@ -217,7 +219,8 @@ class FastModel final : public TrainableModel {
     const float *from = Data(x), *w = Data(weight), *d = Data(dy);
     float* to = Data(*dx);
     pool_.ParallelFor(x.size(0), 16, [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) loops::RmsNormBackward(from + row * width, w, d + row * width, width, eps, to + row * width);
+      for (int64_t row = begin; row < end; ++row)
+        loops::RmsNormBackward(from + row * width, w, d + row * width, width, eps, to + row * width);
     });
   }
 
@@ -259,7 +262,9 @@ class FastModel final : public TrainableModel {
     });
   }
 
-  const float* HeadNormWeight(const BaseLayer& layer, int64_t head) const { return Data(head < config_.num_heads ? layer.q_norm : layer.k_norm); }
+  const float* HeadNormWeight(const BaseLayer& layer, int64_t head) const {
+    return Data(head < config_.num_heads ? layer.q_norm : layer.k_norm);
+  }
 
   // One task a (sequence, kv head): its query heads share dk and dv.
   template <typename Work>
@@ -277,7 +282,8 @@ class FastModel final : public TrainableModel {
   }
 
   loops::HeadShape ShapeOf(const PackedBatch::Segment& segment) const {
-    return {segment.end - segment.begin, config_.head_dim, QkvWidth(), QueryWidth(), 1.0f / std::sqrt(static_cast<float>(config_.head_dim))};
+    return {segment.end - segment.begin, config_.head_dim, QkvWidth(), QueryWidth(),
+            1.0f / std::sqrt(static_cast<float>(config_.head_dim))};
   }
 
   // pass: null in evaluation.
@@ -294,7 +300,8 @@ class FastModel final : public TrainableModel {
       saved->qkv_raw = saved->qkv.clone();
       ForRotatedHeads(batch, qkv, [&](float* head, int64_t, int64_t index) {
         const float* w = HeadNormWeight(*layer.weights, index);
-        const float inverse = 1.0f / std::sqrt(loops::Dot(head, head, dim) / static_cast<float>(dim) + static_cast<float>(config_.rms_norm_eps));
+        const float inverse =
+            1.0f / std::sqrt(loops::Dot(head, head, dim) / static_cast<float>(dim) + static_cast<float>(config_.rms_norm_eps));
         for (int64_t i = 0; i < dim; ++i) head[i] *= inverse * w[i];
       });
     }
@@ -305,7 +312,8 @@ class FastModel final : public TrainableModel {
     ForAttentionTasks(batch, [&](const PackedBatch::Segment& segment, int64_t kv, int64_t head, float* p) {
       const float* at = qkv + segment.begin * QkvWidth();
       loops::AttentionForward(ShapeOf(segment), at + head * dim, at + (config_.num_heads + kv) * dim,
-                              at + (config_.num_heads + config_.num_kv_heads + kv) * dim, p, attended + segment.begin * QueryWidth() + head * dim);
+                              at + (config_.num_heads + config_.num_kv_heads + kv) * dim, p,
+                              attended + segment.begin * QueryWidth() + head * dim);
     });
     saved->h_mid = h.clone();
     layer.o.packed->Forward(attended, rows, Data(saved->h_mid), /*accumulate=*/true);
@@ -342,7 +350,8 @@ class FastModel final : public TrainableModel {
   }
 
   // Gradients of the router's parameters, and dx += what flows into its input. Undefined dgates: of the router's own losses alone.
-  void RouterBackward(int32_t l, const RoutePlan& plan, const TrainPass& pass, const at::Tensor& dgates, const Saved& saved, at::Tensor* dx) const {
+  void RouterBackward(int32_t l, const RoutePlan& plan, const TrainPass& pass, const at::Tensor& dgates, const Saved& saved,
+                      at::Tensor* dx) const {
     if (plan.router == nullptr || (!dgates.defined() && !saved.router.loss.defined())) return;
     std::vector<Parameter> parameters = plan.router->LayerParameters(l);
     std::vector<at::Tensor> inputs = {saved.router_in};
@@ -383,7 +392,8 @@ class FastModel final : public TrainableModel {
     float* d = Data(dqkv);
     ForAttentionTasks(batch, [&](const PackedBatch::Segment& segment, int64_t kv, int64_t head, float* p) {
       const int64_t at = segment.begin * QkvWidth(), out = segment.begin * QueryWidth() + head * dim;
-      const int64_t q = at + head * dim, k = at + (config_.num_heads + kv) * dim, v = at + (config_.num_heads + config_.num_kv_heads + kv) * dim;
+      const int64_t q = at + head * dim, k = at + (config_.num_heads + kv) * dim,
+                    v = at + (config_.num_heads + config_.num_kv_heads + kv) * dim;
       loops::AttentionBackward(ShapeOf(segment), qkv + q, qkv + k, qkv + v, o + out, d_o + out, p, d + q, d + k, d + v);
     });
     Rope(batch, d, /*back=*/true);
@@ -400,12 +410,14 @@ class FastModel final : public TrainableModel {
     const int64_t dim = config_.head_dim;
     ForRotatedHeads(batch, d, [&](float* head, int64_t, int64_t index) {
       std::vector<float> dx(static_cast<size_t>(dim));
-      loops::RmsNormBackward(raw + (head - d), HeadNormWeight(layer, index), head, dim, static_cast<float>(config_.rms_norm_eps), dx.data());
+      loops::RmsNormBackward(raw + (head - d), HeadNormWeight(layer, index), head, dim, static_cast<float>(config_.rms_norm_eps),
+                             dx.data());
       std::copy(dx.begin(), dx.end(), head);
     });
   }
 
-  // The rows that are asked for, some at a time: work(first, count, logits [count, V], their hidden states before the final norm [count, H]).
+  // The rows that are asked for, some at a time: work(first, count, logits [count, V], their hidden states before the final norm [count,
+  // H]).
   template <typename Work>
   void ForChunks(const at::Tensor& h, const PackedBatch& batch, const Work& work) const {
     constexpr int64_t kChunk = 128;

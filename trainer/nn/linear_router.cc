@@ -1,4 +1,5 @@
-// logits = W x in f32 (methods.md 3.1); with a selection bias Loss-Free Balancing (Wang et al., 2408.15664, with a softmax gate and updates by sign).
+// logits = W x in f32 (methods.md 3.1); with a selection bias Loss-Free Balancing (Wang et al., 2408.15664, with a softmax gate and updates
+// by sign).
 #include <ATen/ATen.h>
 
 #include <numeric>
@@ -13,7 +14,8 @@ namespace {
 class LinearRouter final : public RouterModule {
  public:
   LinearRouter(const RouterOptions& options, std::vector<std::vector<Parameter>> layers)
-      : RouterModule(options, static_cast<int32_t>(layers.size()), static_cast<int32_t>(layers.front()[0].value.size(0))), layers_(std::move(layers)) {}
+      : RouterModule(options, static_cast<int32_t>(layers.size()), static_cast<int32_t>(layers.front()[0].value.size(0))),
+        layers_(std::move(layers)) {}
 
   std::vector<Parameter> LayerParameters(int32_t layer) const override { return {layers_[layer][0]}; }
   std::vector<Parameter> LayerState(int32_t layer) const override { return {layers_[layer].begin() + 1, layers_[layer].end()}; }
@@ -45,7 +47,9 @@ class LinearRouter final : public RouterModule {
     if (layers_[layer].size() < 2) return {};
     return {layers_[layer][1].value.const_data_ptr<float>(), static_cast<size_t>(num_experts_)};
   }
-  at::Tensor Logits(int32_t layer, const at::Tensor& x, at::Generator*) const override { return at::matmul(x, layers_[layer][0].value.t()); }
+  at::Tensor Logits(int32_t layer, const at::Tensor& x, at::Generator*) const override {
+    return at::matmul(x, layers_[layer][0].value.t());
+  }
 
  private:
   const std::vector<std::vector<Parameter>> layers_;  // [L]: W, and a selection bias or not

@@ -73,7 +73,8 @@ void SwiGlu(const float* gate, const float* up, int64_t n, float* h) {
 }
 
 SWITCHYARD_CLONES
-void SwiGluBackward(const float* gate, const float* up, const float* dh, float factor, int64_t n, bool accumulate, float* dgate, float* dup) {
+void SwiGluBackward(const float* gate, const float* up, const float* dh, float factor, int64_t n, bool accumulate, float* dgate,
+                    float* dup) {
   if (accumulate) {
     for (int64_t i = 0; i < n; ++i) {
       const float s = Sigmoid(gate[i]), d = factor * dh[i];

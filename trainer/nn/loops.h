@@ -1,5 +1,5 @@
-// The inner loops of training that the serving kernels do not have: backward passes of the norm, the gate and the attention. Plain loops over
-// f32 rows, compiled for several instruction sets and chosen at run time. Single-threaded: callers split rows or heads over the pool.
+// The inner loops of training that the serving kernels do not have: backward passes of the norm, the gate and the attention. Plain loops
+// over f32 rows, compiled for several instruction sets and chosen at run time. Single-threaded: callers split rows or heads over the pool.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,8 @@ void RmsNormWeightBackward(const float* x, const float* dy, int64_t width, float
 // h = silu(gate) * up
 void SwiGlu(const float* gate, const float* up, int64_t n, float* h);
 // With h = silu(gate) * up: dgate (+)= factor * dh * up * silu'(gate), dup (+)= factor * dh * silu(gate).
-void SwiGluBackward(const float* gate, const float* up, const float* dh, float factor, int64_t n, bool accumulate, float* dgate, float* dup);
+void SwiGluBackward(const float* gate, const float* up, const float* dh, float factor, int64_t n, bool accumulate, float* dgate,
+                    float* dup);
 // <silu(gate) * up, v>
 float SwiGluDot(const float* gate, const float* up, const float* v, int64_t n);
 

@@ -42,7 +42,8 @@ Parameter MakeParameter(const std::string& name, const at::Tensor& value, bool d
   return {name, own, at::zeros_like(own), decay};
 }
 
-LoraMatrix::LoraMatrix(const TrainCompute& compute, const std::string& name, const at::Tensor& a, const at::Tensor& b, float scale, bool trainable)
+LoraMatrix::LoraMatrix(const TrainCompute& compute, const std::string& name, const at::Tensor& a, const at::Tensor& b, float scale,
+                       bool trainable)
     : compute_(&compute),
       a_(MakeParameter(name + ".lora_A", a, true)),
       b_(MakeParameter(name + ".lora_B", b, true)),
@@ -119,14 +120,16 @@ void LoraExpert::Repack() {
   }
 }
 
-LoraExpert NewLoraExpert(const TrainCompute& compute, const std::string& name, const ModelConfig& base, const LoraOptions& options, uint64_t seed) {
+LoraExpert NewLoraExpert(const TrainCompute& compute, const std::string& name, const ModelConfig& base, const LoraOptions& options,
+                         uint64_t seed) {
   at::Generator generator = at::detail::createCPUGenerator(seed);
   LoraExpert expert;
   expert.name = name;
   const auto make = [&](int64_t layer, const char* projection, int64_t in, int64_t out) {
     const double bound = 1.0 / std::sqrt(static_cast<double>(in));
     const at::Tensor a = at::empty({options.rank, in}, at::kFloat).uniform_(-bound, bound, generator);
-    return LoraMatrix(compute, name + "." + ModuleName(layer, projection), a, at::zeros({out, options.rank}), static_cast<float>(Scale(options)),
+    return LoraMatrix(compute, name + "." + ModuleName(layer, projection), a, at::zeros({out, options.rank}),
+                      static_cast<float>(Scale(options)),
                       /*trainable=*/true);
   };
   for (int32_t l = 0; l < base.num_layers; ++l) {
@@ -152,8 +155,8 @@ LoraExpert ZeroLoraExpert(const std::string& name, const ModelConfig& base) {
   return expert;
 }
 
-StatusOr<LoraExpert> ReadLoraExpert(const TrainCompute& compute, const std::string& name, const std::string& directory, const ModelConfig& base,
-                                    bool trainable) {
+StatusOr<LoraExpert> ReadLoraExpert(const TrainCompute& compute, const std::string& name, const std::string& directory,
+                                    const ModelConfig& base, bool trainable) {
   ASSIGN_OR_RETURN(const PeftAdapter adapter, ReadPeftAdapter(directory, base, {.allow_attention = false, .allow_zero_delta = true}));
   LoraExpert expert;
   expert.name = name;
@@ -192,16 +195,10 @@ Status WriteLoraExpert(const LoraExpert& expert, const LoraOptions& options, con
   if (options.gate) targets.push_back("gate_proj");
   if (options.up) targets.push_back("up_proj");
   if (options.down) targets.push_back("down_proj");
-  nlohmann::ordered_json config = {{"peft_type", "LORA"},
-                                         {"task_type", "CAUSAL_LM"},
-                                         {"base_model_name_or_path", base_name},
-                                         {"r", options.rank},
-                                         {"lora_alpha", options.alpha},
-                                         {"lora_dropout", options.dropout},
-                                         {"use_rslora", options.rslora},
-                                         {"bias", "none"},
-                                         {"target_modules", targets},
-                                         {"inference_mode", true}};
+  nlohmann::ordered_json config = {
+      {"peft_type", "LORA"},         {"task_type", "CAUSAL_LM"},        {"base_model_name_or_path", base_name}, {"r", options.rank},
+      {"lora_alpha", options.alpha}, {"lora_dropout", options.dropout}, {"use_rslora", options.rslora},         {"bias", "none"},
+      {"target_modules", targets},   {"inference_mode", true}};
   if (layers.size() < expert.layers.size()) config["layers_to_transform"] = layers;
   ASSIGN_OR_RETURN(StagedDirectory staged, StagedDirectory::Create(directory));
   RETURN_IF_ERROR(WriteSafetensors(staged.path() + "/adapter_model.safetensors", tensors, {{"format", "pt"}}));

@@ -73,19 +73,20 @@ struct LoraExpert {
 struct LoraOptions {
   int32_t rank = 16;
   double alpha = 32;
-  bool rslora = false;      // scale alpha / sqrt(rank) in place of alpha / rank
-  double dropout = 0;       // of A's input, while training
+  bool rslora = false;  // scale alpha / sqrt(rank) in place of alpha / rank
+  double dropout = 0;   // of A's input, while training
   bool gate = true, up = true, down = true;
   // Layers [first_layer, last_layer] get matrices; last_layer < 0: up to the top. The others stay the base's.
   int32_t first_layer = 0, last_layer = -1;
 };
 
 // PEFT's own initialisation: A uniform in +-1/sqrt(in) (Kaiming with a = sqrt 5), B zero. Deterministic by seed.
-LoraExpert NewLoraExpert(const TrainCompute& compute, const std::string& name, const ModelConfig& base, const LoraOptions& options, uint64_t seed);
+LoraExpert NewLoraExpert(const TrainCompute& compute, const std::string& name, const ModelConfig& base, const LoraOptions& options,
+                         uint64_t seed);
 LoraExpert ZeroLoraExpert(const std::string& name, const ModelConfig& base);
 // From a PEFT directory. Errors are those of ReadPeftAdapter and TensorFromView.
-StatusOr<LoraExpert> ReadLoraExpert(const TrainCompute& compute, const std::string& name, const std::string& directory, const ModelConfig& base,
-                                    bool trainable);
+StatusOr<LoraExpert> ReadLoraExpert(const TrainCompute& compute, const std::string& name, const std::string& directory,
+                                    const ModelConfig& base, bool trainable);
 // A PEFT directory that transformers + PEFT loads: staged, then renamed. ALREADY_EXISTS when `directory` exists.
 Status WriteLoraExpert(const LoraExpert& expert, const LoraOptions& options, const std::string& base_name, const std::string& directory);
 

@@ -58,7 +58,8 @@ class ExpertRows {
     *scratch = at::empty({count_, width}, at::kFloat);
     float* to = Data(*scratch);
     pool.ParallelFor(count_, kRowGrain, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) std::memcpy(to + i * width, from + (*this)[i] * width, static_cast<size_t>(width) * sizeof(float));
+      for (int64_t i = begin; i < end; ++i)
+        std::memcpy(to + i * width, from + (*this)[i] * width, static_cast<size_t>(width) * sizeof(float));
     });
     return to;
   }
@@ -80,7 +81,11 @@ class ExpertRows {
 class Dropped {
  public:
   Dropped(kernels::ThreadPool& pool, const LoraDropout& dropout, Projection projection, const ExpertRows& rows, int64_t width)
-      : pool_(pool), dropout_(dropout), rows_(rows), width_(width), key_(Mix(dropout.seed ^ Mix(static_cast<uint64_t>(projection) << 32 | static_cast<uint32_t>(rows.expert())))) {}
+      : pool_(pool),
+        dropout_(dropout),
+        rows_(rows),
+        width_(width),
+        key_(Mix(dropout.seed ^ Mix(static_cast<uint64_t>(projection) << 32 | static_cast<uint32_t>(rows.expert())))) {}
 
   bool active() const { return dropout_.probability > 0; }
   const float* Of(const float* x, at::Tensor* scratch) const {
@@ -99,7 +104,8 @@ class Dropped {
     pool_.ParallelFor(rows_.size(), kRowGrain, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const uint64_t row_key = Mix(key_ + static_cast<uint64_t>(rows_[i]));
-        for (int64_t c = 0; c < width_; ++c) x[i * width_ + c] *= (Mix(row_key + static_cast<uint64_t>(c)) & 0xffffffffu) < limit ? 0.0f : keep;
+        for (int64_t c = 0; c < width_; ++c)
+          x[i * width_ + c] *= (Mix(row_key + static_cast<uint64_t>(c)) & 0xffffffffu) < limit ? 0.0f : keep;
       }
     });
   }
@@ -114,11 +120,11 @@ class Dropped {
 
 // One expert's hidden units for its rows, rebuilt alike in both directions.
 struct Hidden {
-  const float* x = nullptr;   // [n, H]
+  const float* x = nullptr;     // [n, H]
   const float* gate = nullptr;  // [n, M] with the adapter's part
   const float* up = nullptr;
-  at::Tensor h;               // [n, M]
-  at::Tensor zg, zu, zd;      // [n, rank]
+  at::Tensor h;           // [n, M]
+  at::Tensor zg, zu, zd;  // [n, rank]
   at::Tensor x_rows, gate_rows, up_rows;
 };
 
@@ -339,7 +345,9 @@ void MixtureBlock::Backward(const float* x, const Gates& gates, const std::vecto
       lora.down->ExpandBack(Data(std::as_const(e_down)), n, Data(through));
       work.DropDown().Mask(Data(through));
       float* to = Data(through);
-      pool.ParallelFor(n, kRowGrain, [&](int64_t begin, int64_t end) { loops::Axpy(1.0f, d_e + begin * width, (end - begin) * width, to + begin * width); });
+      pool.ParallelFor(n, kRowGrain, [&](int64_t begin, int64_t end) {
+        loops::Axpy(1.0f, d_e + begin * width, (end - begin) * width, to + begin * width);
+      });
       d_e = to;
     }
     const float* h_e = Data(std::as_const(own.h));

@@ -4,8 +4,8 @@
 //   h_e = silu(G + s Bg_e Ag_e x) * (U + s Bu_e Au_e x),   G = Wg x, U = Wu x
 //   y   = Wd [ (1 - sum g) h_0 + sum_e g_e h_e ] + sum_e g_e s Bd_e Ad_e h_e
 //
-// Backwards, with D = Wdᵀ dy: dL/dg_e = <h_e - h_0, D> + <s Bd_e Ad_e h_e, dy>, so a router's gradient needs no stored output of any expert,
-// and Wgᵀ, Wuᵀ are applied once to the sums of the experts' gradients.
+// Backwards, with D = Wdᵀ dy: dL/dg_e = <h_e - h_0, D> + <s Bd_e Ad_e h_e, dy>, so a router's gradient needs no stored output of any
+// expert, and Wgᵀ, Wuᵀ are applied once to the sums of the experts' gradients.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -56,7 +56,8 @@ class MixtureBlock {
  private:
   struct Rows;
   // dots [T]: <h_e, D + s Adᵀ Bdᵀ dy> of one expert for every row, tile by tile: no [T, M] matrix is written.
-  void GateDots(const PackedRows& x, const LoraBlock& lora, const MixtureSaved& saved, const PackedRows& dy, const float* d, float* dots) const;
+  void GateDots(const PackedRows& x, const LoraBlock& lora, const MixtureSaved& saved, const PackedRows& dy, const float* d,
+                float* dots) const;
 
   const TrainCompute* compute_;
   PackedLinear gate_, up_, down_;

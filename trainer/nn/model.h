@@ -31,19 +31,19 @@ struct RoutePlan {
 };
 
 struct TrainPass {
-  double loss_scale = 1;        // of the sum over targets of -log p: 1 / all targets of the optimiser step
-  double router_loss_scale = 1; // of the layers' balance and z-losses: this batch's share of the step
+  double loss_scale = 1;         // of the sum over targets of -log p: 1 / all targets of the optimiser step
+  double router_loss_scale = 1;  // of the layers' balance and z-losses: this batch's share of the step
   double lora_dropout = 0;
   bool router_losses_only = false;  // no gradient of the model's loss: forward and the routers' own losses, a third of the cost
-  uint64_t seed = 0;            // of dropout and jitter in this batch
+  uint64_t seed = 0;                // of dropout and jitter in this batch
 };
 
 // Sums, so that batches and processes add up.
 struct PassResult {
-  double loss = 0;              // sum of -log p over the targets
+  double loss = 0;  // sum of -log p over the targets
   int64_t targets = 0;
-  int64_t correct = 0;          // targets that were the argmax
-  double router_loss = 0;       // sum over layers, with coefficients, mean over this batch
+  int64_t correct = 0;     // targets that were the argmax
+  double router_loss = 0;  // sum over layers, with coefficients, mean over this batch
   int64_t rows = 0;
   std::vector<double> expert_rows;    // [L, E] rows that selected the expert; empty without a router
   std::vector<double> expert_weight;  // [L, E] gates given to it
@@ -53,14 +53,14 @@ void Add(const PassResult& from, PassResult* to);
 
 // What an evaluation can return beside the sums.
 struct EvaluationDetail {
-  std::vector<float> log_probs;            // [A] of the targets
-  std::vector<LayerRoutes> routes;         // [L]; with a router
-  std::vector<at::Tensor> router_inputs;   // [L] of [T, H] f32; with a router
+  std::vector<float> log_probs;           // [A] of the targets
+  std::vector<LayerRoutes> routes;        // [L]; with a router
+  std::vector<at::Tensor> router_inputs;  // [L] of [T, H] f32; with a router
 };
 
 struct ModelOptions {
-  bool train_attention = false;   // q, k, v and o of every layer
-  bool recompute = false;         // keep only each layer's input and compute the layer again on the way back
+  bool train_attention = false;  // q, k, v and o of every layer
+  bool recompute = false;        // keep only each layer's input and compute the layer again on the way back
 };
 
 // Used on the training thread only. Borrows everything it was made from.

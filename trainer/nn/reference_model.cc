@@ -23,7 +23,8 @@ at::Tensor RmsNorm(const at::Tensor& x, const at::Tensor& weight, double eps) {
 
 // x [n, heads, dim]; cos and sin [n, dim / 2].
 at::Tensor Rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
-  const at::Tensor c = at::cat({cos, cos}, -1).unsqueeze(1).to(x.scalar_type()), s = at::cat({sin, sin}, -1).unsqueeze(1).to(x.scalar_type());
+  const at::Tensor c = at::cat({cos, cos}, -1).unsqueeze(1).to(x.scalar_type()),
+                   s = at::cat({sin, sin}, -1).unsqueeze(1).to(x.scalar_type());
   const int64_t half = x.size(-1) / 2;
   return x * c + at::cat({-x.slice(-1, half), x.slice(-1, 0, half)}, -1) * s;
 }
@@ -102,11 +103,13 @@ class ReferenceModel final : public TrainableModel {
     return (attention_.empty() ? frozen : leaves->Of(attention_[index])).to(dtype_);
   }
 
-  at::Tensor Attention(size_t l, const at::Tensor& x, const PackedBatch& batch, const at::Tensor& cos, const at::Tensor& sin, Leaves* leaves) const {
+  at::Tensor Attention(size_t l, const at::Tensor& x, const PackedBatch& batch, const at::Tensor& cos, const at::Tensor& sin,
+                       Leaves* leaves) const {
     const BaseLayer& layer = base_.layers[l];
     const auto bias = [&](const at::Tensor& b) { return b.defined() ? std::optional<at::Tensor>(b.to(dtype_)) : std::nullopt; };
     const at::Tensor qkv = at::linear(x, Matrix(layer.qkv, 2 * l, leaves), bias(layer.qkv_bias));
-    const auto parts = qkv.view({x.size(0), -1, config_.head_dim}).split_with_sizes({config_.num_heads, config_.num_kv_heads, config_.num_kv_heads}, 1);
+    const auto parts =
+        qkv.view({x.size(0), -1, config_.head_dim}).split_with_sizes({config_.num_heads, config_.num_kv_heads, config_.num_kv_heads}, 1);
     at::Tensor q = parts[0], k = parts[1];
     if (config_.qk_norm) {
       q = RmsNorm(q, layer.q_norm, config_.rms_norm_eps);
@@ -123,7 +126,8 @@ class ReferenceModel final : public TrainableModel {
 
   at::Tensor Add(const at::Tensor& y, const std::optional<LoraMatrix>& lora, const at::Tensor& x, Leaves* leaves) const {
     if (!lora) return y;
-    const at::Tensor a = lora->trainable() ? leaves->Of(lora->a()) : lora->a().value, b = lora->trainable() ? leaves->Of(lora->b()) : lora->b().value;
+    const at::Tensor a = lora->trainable() ? leaves->Of(lora->a()) : lora->a().value,
+                     b = lora->trainable() ? leaves->Of(lora->b()) : lora->b().value;
     return y + at::matmul(at::matmul(x, a.to(dtype_).t()), b.to(dtype_).t()) * lora->scale();
   }
 
@@ -146,8 +150,8 @@ class ReferenceModel final : public TrainableModel {
     return y.to(x.scalar_type());
   }
 
-  StatusOr<at::Tensor> GatesOf(int32_t l, const RoutePlan& plan, const at::Tensor& x, const TrainPass* pass, Leaves* leaves, PassResult* result,
-                               EvaluationDetail* detail, at::Tensor* router_loss) const {
+  StatusOr<at::Tensor> GatesOf(int32_t l, const RoutePlan& plan, const at::Tensor& x, const TrainPass* pass, Leaves* leaves,
+                               PassResult* result, EvaluationDetail* detail, at::Tensor* router_loss) const {
     const auto experts = static_cast<int32_t>(experts_.size());
     if (plan.router == nullptr) {
       Gates gates = FixedGates(plan, x.size(0), experts);
@@ -176,7 +180,9 @@ class ReferenceModel final : public TrainableModel {
       result->expert_weight.resize(base_.layers.size() * experts_.size());
       result->entropy.resize(base_.layers.size());
     }
-    const auto ints = [](const std::vector<int32_t>& v) { return at::from_blob(const_cast<int32_t*>(v.data()), {static_cast<int64_t>(v.size())}, at::kInt).clone(); };
+    const auto ints = [](const std::vector<int32_t>& v) {
+      return at::from_blob(const_cast<int32_t*>(v.data()), {static_cast<int64_t>(v.size())}, at::kInt).clone();
+    };
     std::vector<int32_t> positions;
     for (const PackedBatch::Segment& s : batch.segments) {
       for (int32_t row = s.begin; row < s.end; ++row) positions.push_back(row - s.begin);

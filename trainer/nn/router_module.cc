@@ -13,7 +13,9 @@ namespace switchyard::trainer {
 
 namespace {
 
-WeightMode ModeOf(const std::string& gate) { return gate == "raw" ? WeightMode::kRaw : gate == "one" ? WeightMode::kOne : WeightMode::kRenorm; }
+WeightMode ModeOf(const std::string& gate) {
+  return gate == "raw" ? WeightMode::kRaw : gate == "one" ? WeightMode::kOne : WeightMode::kRenorm;
+}
 
 // The selection as a [T, E] mask of ones.
 at::Tensor MaskOf(const LayerRoutes& routes, int64_t experts) {
@@ -33,16 +35,19 @@ Status CheckOptions(const RouterOptions& options, int32_t experts) {
   if (options.gate != "ste" && options.gate != "renorm" && options.gate != "raw") {
     return InvalidArgument("router gate: expected ste, renorm or raw, found %s", options.gate);
   }
-  if (options.loss_free > 0 && options.kind != "linear") return InvalidArgument("loss-free balancing is of router kind linear, found %s", options.kind);
+  if (options.loss_free > 0 && options.kind != "linear")
+    return InvalidArgument("loss-free balancing is of router kind linear, found %s", options.kind);
   if (options.loss_free > 0 && options.load_target.size() != static_cast<size_t>(experts)) {
     return InvalidArgument("loss-free balancing: a target of %d experts, expected %d", options.load_target.size(), experts);
   }
-  if (options.top_k < 1 || options.top_k > experts) return InvalidArgument("router top_k: expected 1 to %d (the experts), found %d", experts, options.top_k);
+  if (options.top_k < 1 || options.top_k > experts)
+    return InvalidArgument("router top_k: expected 1 to %d (the experts), found %d", experts, options.top_k);
   if (options.gate == "ste" && options.top_k != 1) {
     return InvalidArgument("router gate ste is for top_k 1, found top_k %d: use renorm or raw", options.top_k);
   }
   // Divided by itself a single probability is 1 whatever the router says: it would learn nothing.
-  if (options.gate == "renorm" && options.top_k == 1) return InvalidArgument("router gate renorm with top_k 1 has no gradient: use ste or raw");
+  if (options.gate == "renorm" && options.top_k == 1)
+    return InvalidArgument("router gate renorm with top_k 1 has no gradient: use ste or raw");
   return OkStatus();
 }
 
@@ -74,7 +79,8 @@ std::vector<Parameter> RouterModule::Parameters() const {
   return all;
 }
 
-StatusOr<RouterOutput> RouterModule::Forward(int32_t layer, const at::Tensor& x, at::Generator* generator, const std::vector<int32_t>& labels) const {
+StatusOr<RouterOutput> RouterModule::Forward(int32_t layer, const at::Tensor& x, at::Generator* generator,
+                                             const std::vector<int32_t>& labels) const {
   at::Tensor input = x;
   if (generator != nullptr && options_.jitter > 0) {
     input = x * at::empty_like(x).uniform_(1.0 - options_.jitter, 1.0 + options_.jitter, *generator);
@@ -110,12 +116,14 @@ StatusOr<RouterOutput> RouterModule::Forward(int32_t layer, const at::Tensor& x,
   if (options_.z_loss > 0) add(options_.z_loss * at::logsumexp(logits, -1).square().mean());
   if (options_.label_loss > 0 && !labels.empty()) {
     const at::Tensor wanted = at::tensor(labels, at::kLong);
-    if (wanted.ge(0).any().item<bool>()) add(options_.label_loss * at::cross_entropy_loss(logits, wanted, {}, at::Reduction::Mean, /*ignore_index=*/-1));
+    if (wanted.ge(0).any().item<bool>())
+      add(options_.label_loss * at::cross_entropy_loss(logits, wanted, {}, at::Reduction::Mean, /*ignore_index=*/-1));
   }
   return out;
 }
 
-StatusOr<std::unique_ptr<RouterModule>> NewRouter(const RouterOptions& options, int32_t layers, int32_t hidden, int32_t experts, uint64_t seed) {
+StatusOr<std::unique_ptr<RouterModule>> NewRouter(const RouterOptions& options, int32_t layers, int32_t hidden, int32_t experts,
+                                                  uint64_t seed) {
   if (!IsTrained(options.kind)) return InvalidArgument("router kind: expected dense2moe_mlp or linear, found %s", options.kind);
   RETURN_IF_ERROR(CheckOptions(options, experts));
   at::Generator generator = at::detail::createCPUGenerator(seed);
@@ -142,8 +150,9 @@ StatusOr<std::unique_ptr<RouterModule>> ReadRouter(const RouterArtifact& artifac
   std::vector<std::vector<Parameter>> parameters;
   for (int32_t l = 0; l < artifact.manifest.num_layers; ++l) {
     std::vector<Parameter> layer;
-    const std::vector<std::string> names = own.kind == "linear" ? std::vector<std::string>{"weight"}
-                                                                : std::vector<std::string>{"fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"};
+    const std::vector<std::string> names = own.kind == "linear"
+                                               ? std::vector<std::string>{"weight"}
+                                               : std::vector<std::string>{"fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"};
     for (const std::string& name : names) {
       const std::string full = absl::StrFormat("layers.%d.router.%s", l, name);
       ASSIGN_OR_RETURN(const TensorView view, artifact.tensors->Get(full));

@@ -22,18 +22,18 @@ namespace switchyard::trainer {
 struct RouterOptions {
   std::string kind = "dense2moe_mlp";  // or "linear"; of what was published any kind the engine knows
   int32_t top_k = 1;
-  // How selected probabilities become gates. "ste": top-1, forward weight 1, gradient of the dense mixture (methods.md 1.1); "renorm": divided
-  // by their sum; "raw": as they are (Switch).
+  // How selected probabilities become gates. "ste": top-1, forward weight 1, gradient of the dense mixture (methods.md 1.1); "renorm":
+  // divided by their sum; "raw": as they are (Switch).
   std::string gate = "ste";
-  double balance = 0;       // lambda of the balance loss: E sum_i f_i P_i, see methods.md 1.1 and 3.1
-  // Of linear: Loss-Free Balancing. A bias a layer and expert, added to the probabilities when experts are chosen only, moves by this much after every
-  // step towards `load_target` (AfterStep). 0: there is none, or what was read stays as it is.
+  double balance = 0;  // lambda of the balance loss: E sum_i f_i P_i, see methods.md 1.1 and 3.1
+  // Of linear: Loss-Free Balancing. A bias a layer and expert, added to the probabilities when experts are chosen only, moves by this much
+  // after every step towards `load_target` (AfterStep). 0: there is none, or what was read stays as it is.
   double loss_free = 0;
   std::vector<double> load_target = {};  // [E] share of the selected slots each expert should get; below 0: as many as come, its bias stays
-  double z_loss = 0;        // coefficient of mean (logsumexp logits)^2
-  double label_loss = 0;    // coefficient of the cross entropy against the experts that rows are labelled with (methods.md 6.1), a layer
-  double jitter = 0;        // x * U(1 - jitter, 1 + jitter) while training
-  double dropout = 0;       // between the two layers of dense2moe_mlp while training
+  double z_loss = 0;                     // coefficient of mean (logsumexp logits)^2
+  double label_loss = 0;  // coefficient of the cross entropy against the experts that rows are labelled with (methods.md 6.1), a layer
+  double jitter = 0;      // x * U(1 - jitter, 1 + jitter) while training
+  double dropout = 0;     // between the two layers of dense2moe_mlp while training
   at::ScalarType compute = at::kBFloat16;  // of the products; parameters, softmax and losses are f32
 };
 
@@ -50,10 +50,11 @@ struct RouterOutput {
 class RouterModule {
  public:
   virtual ~RouterModule() = default;
-  // x [T, H] f32. `generator` draws jitter and dropout; null: evaluation. `labels`: [T] the expert a row should go to, -1 for none; or empty.
-  // INTERNAL when a logit is not finite.
+  // x [T, H] f32. `generator` draws jitter and dropout; null: evaluation. `labels`: [T] the expert a row should go to, -1 for none; or
+  // empty. INTERNAL when a logit is not finite.
   // Virtual for what is no choice by softmax: a gate of one expert, fixed routes.
-  virtual StatusOr<RouterOutput> Forward(int32_t layer, const at::Tensor& x, at::Generator* generator, const std::vector<int32_t>& labels = {}) const;
+  virtual StatusOr<RouterOutput> Forward(int32_t layer, const at::Tensor& x, at::Generator* generator,
+                                         const std::vector<int32_t>& labels = {}) const;
 
   virtual std::vector<Parameter> LayerParameters(int32_t layer) const = 0;
   // What belongs to a layer, is kept with its parameters and has no gradient: a selection bias.
@@ -69,7 +70,8 @@ class RouterModule {
   int32_t num_experts() const { return num_experts_; }
 
  protected:
-  RouterModule(RouterOptions options, int32_t layers, int32_t experts) : options_(std::move(options)), num_layers_(layers), num_experts_(experts) {}
+  RouterModule(RouterOptions options, int32_t layers, int32_t experts)
+      : options_(std::move(options)), num_layers_(layers), num_experts_(experts) {}
   // As the engine's Router::SelectionBias.
   virtual std::span<const float> SelectionBias(int32_t /*layer*/) const { return {}; }
   // logits [T, E] f32 on the tape.
@@ -79,8 +81,10 @@ class RouterModule {
   const int32_t num_layers_, num_experts_;
 };
 
-// Drawn by seed as torch.nn.Linear draws (uniform in +-1/sqrt(in)). INVALID_ARGUMENT for an unknown kind or gate, or a top_k that does not fit.
-StatusOr<std::unique_ptr<RouterModule>> NewRouter(const RouterOptions& options, int32_t layers, int32_t hidden, int32_t experts, uint64_t seed);
+// Drawn by seed as torch.nn.Linear draws (uniform in +-1/sqrt(in)). INVALID_ARGUMENT for an unknown kind or gate, or a top_k that does not
+// fit.
+StatusOr<std::unique_ptr<RouterModule>> NewRouter(const RouterOptions& options, int32_t layers, int32_t hidden, int32_t experts,
+                                                  uint64_t seed);
 // To train on, or evaluate, what was published. The artifact's kind; `options` gives the rest. A kind that is not trained comes back as the
 // engine's own router, without parameters.
 StatusOr<std::unique_ptr<RouterModule>> ReadRouter(const RouterArtifact& artifact, const RouterOptions& options);

@@ -13,7 +13,8 @@ namespace {
 
 class ServedRouter final : public RouterModule {
  public:
-  ServedRouter(const RouterOptions& options, const RouterArtifact& artifact, std::unique_ptr<const Compute> compute, std::unique_ptr<const Router> router)
+  ServedRouter(const RouterOptions& options, const RouterArtifact& artifact, std::unique_ptr<const Compute> compute,
+               std::unique_ptr<const Router> router)
       : RouterModule(options, router->num_layers(), router->num_experts()),
         artifact_(artifact),
         compute_(std::move(compute)),

@@ -10,15 +10,19 @@ namespace {
 
 class SigmoidGate final : public RouterModule {
  public:
-  SigmoidGate(int32_t layers, int32_t hidden, int32_t experts, int32_t expert) : RouterModule(RouterOptions{.kind = "phatgoose", .gate = "raw"}, layers, experts), expert_(expert) {
+  SigmoidGate(int32_t layers, int32_t hidden, int32_t experts, int32_t expert)
+      : RouterModule(RouterOptions{.kind = "phatgoose", .gate = "raw"}, layers, experts), expert_(expert) {
     for (int32_t l = 0; l < layers; ++l) {
-      vectors_.push_back(MakeParameter(absl::StrFormat("layers.%d.router.gate.%d", l, expert), at::zeros({1, hidden}, at::kFloat), /*decay=*/true));
+      vectors_.push_back(
+          MakeParameter(absl::StrFormat("layers.%d.router.gate.%d", l, expert), at::zeros({1, hidden}, at::kFloat), /*decay=*/true));
       vectors_.back().value.requires_grad_(true);
     }
   }
 
   std::vector<Parameter> LayerParameters(int32_t layer) const override { return {vectors_[layer]}; }
-  std::vector<TensorView> Tensors(int32_t) const override { return {}; }  // no router by itself: calibration puts the gates of all experts together
+  std::vector<TensorView> Tensors(int32_t) const override {
+    return {};
+  }  // no router by itself: calibration puts the gates of all experts together
 
   StatusOr<RouterOutput> Forward(int32_t layer, const at::Tensor& x, at::Generator* generator, const std::vector<int32_t>&) const override {
     const at::Tensor strength = at::sigmoid(Logits(layer, x, generator));  // [T, 1]

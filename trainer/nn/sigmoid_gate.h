@@ -1,5 +1,5 @@
-// One expert alone, at a strength it learns: y = F(x) + sigmoid(<v, x>) delta(x), a vector v a layer. What PHATGOOSE (Muqeeth et al., 2402.05859) trains for
-// each expert by itself; v then says which inputs the expert is for.
+// One expert alone, at a strength it learns: y = F(x) + sigmoid(<v, x>) delta(x), a vector v a layer. What PHATGOOSE (Muqeeth et al.,
+// 2402.05859) trains for each expert by itself; v then says which inputs the expert is for.
 #pragma once
 
 #include <memory>

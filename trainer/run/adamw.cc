@@ -34,7 +34,8 @@ double AdamW::Step(double learning_rate) {
   if (!std::isfinite(norm)) return norm;
   const double scale = options_.clip > 0 && norm > options_.clip ? options_.clip / norm : 1.0;
   ++steps_;
-  const double correct1 = 1 - std::pow(options_.beta1, static_cast<double>(steps_)), correct2 = 1 - std::pow(options_.beta2, static_cast<double>(steps_));
+  const double correct1 = 1 - std::pow(options_.beta1, static_cast<double>(steps_)),
+               correct2 = 1 - std::pow(options_.beta2, static_cast<double>(steps_));
   for (size_t i = 0; i < parameters_.size(); ++i) {
     Parameter& p = parameters_[i];
     if (scale != 1) p.grad.mul_(scale);
@@ -50,7 +51,8 @@ double AdamW::Step(double learning_rate) {
 double Schedule::At(int64_t step, int64_t total_steps) const {
   const double warmup = std::max(1.0, std::round(warmup_share * static_cast<double>(total_steps)));
   if (static_cast<double>(step) < warmup) return peak * static_cast<double>(step + 1) / warmup;
-  const double rest = std::max(1.0, static_cast<double>(total_steps) - warmup), done = std::min(1.0, (static_cast<double>(step) - warmup) / rest);
+  const double rest = std::max(1.0, static_cast<double>(total_steps) - warmup),
+               done = std::min(1.0, (static_cast<double>(step) - warmup) / rest);
   return peak * (final_share + (1 - final_share) * 0.5 * (1 + std::cos(std::numbers::pi * done)));
 }
 

@@ -24,23 +24,32 @@ DirectionRule RuleOf(const CalibrationOptions& options) {
 
 Status CheckOptions(const CalibrationOptions& options, const CalibrationInput& input) {
   if (!CanCalibrate(options.kind)) return InvalidArgument("--kind: expected arrow, aoe, ermoe, gmm or phatgoose, found %s", options.kind);
-  if (options.norm != "norm_a" && options.norm != "norm_ba") return InvalidArgument("--norm: expected norm_a or norm_ba, found %s", options.norm);
+  if (options.norm != "norm_a" && options.norm != "norm_ba")
+    return InvalidArgument("--norm: expected norm_a or norm_ba, found %s", options.norm);
   if (!(options.temperature > 0)) return InvalidArgument("--temperature: expected a value above 0, found %g", options.temperature);
-  if (options.temperature != 1 && options.kind != "arrow") return InvalidArgument("--temperature is of the kind arrow, found %s", options.kind);
-  if (!(options.zero_quantile >= 0 && options.zero_quantile <= 1)) return InvalidArgument("--zero-quantile: expected 0 to 1, found %g", options.zero_quantile);
+  if (options.temperature != 1 && options.kind != "arrow")
+    return InvalidArgument("--temperature is of the kind arrow, found %s", options.kind);
+  if (!(options.zero_quantile >= 0 && options.zero_quantile <= 1))
+    return InvalidArgument("--zero-quantile: expected 0 to 1, found %g", options.zero_quantile);
   const auto experts = static_cast<int32_t>(input.experts->size());
-  if (options.top_k < 1 || options.top_k > experts) return InvalidArgument("--top-k: expected 1 to %d (the experts), found %d", experts, options.top_k);
+  if (options.top_k < 1 || options.top_k > experts)
+    return InvalidArgument("--top-k: expected 1 to %d (the experts), found %d", experts, options.top_k);
   RETURN_IF_ERROR(ParseWeightMode(options.weight_mode).status());
   const bool zero = std::any_of(input.experts->begin(), input.experts->end(), [](const LoraExpert& e) { return e.is_zero; });
-  if (zero && !options.zero_score && input.states == nullptr) return InvalidArgument("the zero expert needs --zero-score, or --data to find one (or --no-zero)");
+  if (zero && !options.zero_score && input.states == nullptr)
+    return InvalidArgument("the zero expert needs --zero-score, or --data to find one (or --no-zero)");
   if (options.kind == "ermoe" && options.zero_score && !(*options.zero_score > 0 && *options.zero_score <= 1)) {
     return InvalidArgument("--zero-score: of ermoe it is a share above 0 and up to 1, found %g", *options.zero_score);
   }
-  if (options.kind == "aoe" && options.calibrated && input.states == nullptr) return InvalidArgument("aoe is calibrated over --data (or --uncalibrated)");
-  if (options.kind == "aoe" && options.calibrated && options.sample_rows < 1) return InvalidArgument("--sample-rows: expected at least 1, found %d", options.sample_rows);
+  if (options.kind == "aoe" && options.calibrated && input.states == nullptr)
+    return InvalidArgument("aoe is calibrated over --data (or --uncalibrated)");
+  if (options.kind == "aoe" && options.calibrated && options.sample_rows < 1)
+    return InvalidArgument("--sample-rows: expected at least 1, found %d", options.sample_rows);
   if (options.kind == "gmm" && input.states == nullptr) return InvalidArgument("gmm is fitted to --data NAME=PATH of every expert");
-  if (options.kind == "gmm" && (options.dimensions < 1 || options.mixture.components < 1)) return InvalidArgument("gmm: --dimensions and --components are at least 1");
-  if (options.kind == "phatgoose" && input.gates.size() != input.experts->size()) return InvalidArgument("phatgoose needs a gate of each expert");
+  if (options.kind == "gmm" && (options.dimensions < 1 || options.mixture.components < 1))
+    return InvalidArgument("gmm: --dimensions and --components are at least 1");
+  if (options.kind == "phatgoose" && input.gates.size() != input.experts->size())
+    return InvalidArgument("phatgoose needs a gate of each expert");
   return OkStatus();
 }
 
@@ -75,7 +84,8 @@ void SetGates(int32_t e, const std::vector<at::Tensor>& gate, RouterAssembly* ro
 }
 
 // rows [L] of [n, H].
-Status SetMixture(int32_t e, const std::string& name, const std::vector<at::Tensor>& rows, const MixtureFitOptions& options, RouterAssembly* router) {
+Status SetMixture(int32_t e, const std::string& name, const std::vector<at::Tensor>& rows, const MixtureFitOptions& options,
+                  RouterAssembly* router) {
   for (int32_t l = 0; l < router->manifest().num_layers; ++l) {
     const Projection projection{*router->Find(l, "center"), *router->Find(l, "projection")};
     const auto fit = FitMixture(Project(projection, rows[l]), options);
@@ -165,7 +175,9 @@ Status SetZeroScore(const CalibrationOptions& options, const CalibrationInput& i
 
 }  // namespace
 
-bool CanCalibrate(const std::string& kind) { return kind == "arrow" || kind == "aoe" || kind == "ermoe" || kind == "gmm" || kind == "phatgoose"; }
+bool CanCalibrate(const std::string& kind) {
+  return kind == "arrow" || kind == "aoe" || kind == "ermoe" || kind == "gmm" || kind == "phatgoose";
+}
 
 ExpertGates GatesOf(const LoraExpert& expert) {
   ExpertGates gates;
@@ -206,14 +218,16 @@ StatusOr<RouterAssembly> CalibrateRouter(const CalibrationOptions& options, cons
   return router;
 }
 
-StatusOr<RouterAssembly> AddExpert(const RouterArtifact& artifact, const BaseWeights& base, const LoraExpert& expert, const std::vector<at::Tensor>& gate,
-                                   const HiddenStates* states, const CalibrationOptions& options) {
+StatusOr<RouterAssembly> AddExpert(const RouterArtifact& artifact, const BaseWeights& base, const LoraExpert& expert,
+                                   const std::vector<at::Tensor>& gate, const HiddenStates* states, const CalibrationOptions& options) {
   const RouterManifest& old = artifact.manifest;
   if (old.base_generation != base.generation) {
-    return FailedPrecondition("%s: router \"%s\" was made for base %s, this is base %s", artifact.directory, old.name, old.base_generation, base.generation);
+    return FailedPrecondition("%s: router \"%s\" was made for base %s, this is base %s", artifact.directory, old.name, old.base_generation,
+                              base.generation);
   }
   if (!old.separable || !CanCalibrate(old.kind)) {
-    return Unimplemented("%s: a router of kind %s scores its experts together: train it again with the new one", artifact.directory, old.kind);
+    return Unimplemented("%s: a router of kind %s scores its experts together: train it again with the new one", artifact.directory,
+                         old.kind);
   }
   for (const RouterExpertBinding& bound : old.experts) {
     if (bound.name == expert.name) return AlreadyExists("%s: router \"%s\" has an expert %s", artifact.directory, old.name, expert.name);
@@ -221,9 +235,11 @@ StatusOr<RouterAssembly> AddExpert(const RouterArtifact& artifact, const BaseWei
   ASSIGN_OR_RETURN(const DirectionRule rule, ParseDirectionRule(old.derive));
   const bool goose = old.kind == "phatgoose", gmm = old.kind == "gmm";
   if (rule == DirectionRule::kNone && !goose && !gmm) {
-    return Unimplemented("%s: the artifact does not say how its experts' tensors follow from their matrices (\"derive\")", artifact.directory);
+    return Unimplemented("%s: the artifact does not say how its experts' tensors follow from their matrices (\"derive\")",
+                         artifact.directory);
   }
-  if (goose && gate.size() != static_cast<size_t>(old.num_layers)) return InvalidArgument("phatgoose needs a gate of expert %s", expert.name);
+  if (goose && gate.size() != static_cast<size_t>(old.num_layers))
+    return InvalidArgument("phatgoose needs a gate of expert %s", expert.name);
   if (gmm && states == nullptr) return InvalidArgument("gmm is fitted to each expert's own data: no --data %s=PATH", expert.name);
   // The engine reads every tensor by name and shape; after it nothing is absent here.
   RETURN_IF_ERROR(LoadRouter(artifact, kPlain).status());

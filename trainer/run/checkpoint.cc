@@ -25,8 +25,8 @@ constexpr char kPrefix[] = "step-";
 Status CopyInto(const SafetensorsFile& file, const std::string& name, at::Tensor to) {
   ASSIGN_OR_RETURN(const TensorView view, file.Get(name));
   if (view.dtype != DType::kF32 || at::IntArrayRef(view.shape) != to.sizes()) {
-    return FailedPrecondition("%s: tensor %s is %s %s, the run's parameter is F32 [%s]", file.path(), name, DTypeName(view.dtype), ShapeString(view.shape),
-                              ShapeString(to.sizes().vec()));
+    return FailedPrecondition("%s: tensor %s is %s %s, the run's parameter is F32 [%s]", file.path(), name, DTypeName(view.dtype),
+                              ShapeString(view.shape), ShapeString(to.sizes().vec()));
   }
   c10::AutoGradMode no_grad(false);
   to = to.detach();
@@ -68,8 +68,9 @@ Status CheckpointStore::Save(const RunState& state, AdamW& optimizer, const std:
   }
   ASSIGN_OR_RETURN(StagedDirectory staged, StagedDirectory::Create(path));
   RETURN_IF_ERROR(WriteSafetensors(staged.path() + "/state.safetensors", tensors, {}));
-  const nlohmann::ordered_json json = {{"step", state.step},           {"consumed", state.consumed},   {"identity", state.identity},
-                                       {"best_loss", state.best_loss}, {"best_step", state.best_step}, {"optimizer_steps", optimizer.steps()}};
+  const nlohmann::ordered_json json = {{"step", state.step},           {"consumed", state.consumed},
+                                       {"identity", state.identity},   {"best_loss", state.best_loss},
+                                       {"best_step", state.best_step}, {"optimizer_steps", optimizer.steps()}};
   RETURN_IF_ERROR(WriteFileAtomically(staged.path() + "/state.json", json.dump(2) + "\n"));
   RETURN_IF_ERROR(staged.Publish());
   const std::vector<int64_t> steps = Steps();
@@ -77,7 +78,8 @@ Status CheckpointStore::Save(const RunState& state, AdamW& optimizer, const std:
   return OkStatus();
 }
 
-StatusOr<std::optional<RunState>> CheckpointStore::Restore(const std::string& identity, AdamW& optimizer, std::vector<at::Tensor>* best) const {
+StatusOr<std::optional<RunState>> CheckpointStore::Restore(const std::string& identity, AdamW& optimizer,
+                                                           std::vector<at::Tensor>* best) const {
   const std::vector<int64_t> steps = Steps();
   if (steps.empty()) return std::optional<RunState>();
   const std::string path = PathOf(steps.back());
@@ -92,7 +94,8 @@ StatusOr<std::optional<RunState>> CheckpointStore::Restore(const std::string& id
   }
   RunState state{json["step"], json["consumed"], json["identity"], json["best_loss"], json["best_step"]};
   if (state.identity != identity) {
-    return FailedPrecondition("%s belongs to a run with other options, data or base: continue that run, or start anew with --restart", path);
+    return FailedPrecondition("%s belongs to a run with other options, data or base: continue that run, or start anew with --restart",
+                              path);
   }
   ASSIGN_OR_RETURN(const auto file, SafetensorsFile::Open(path + "/state.safetensors"));
   best->clear();

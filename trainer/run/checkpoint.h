@@ -15,10 +15,10 @@ namespace switchyard::trainer {
 
 // What is not a tensor.
 struct RunState {
-  int64_t step = 0;           // steps done
-  int64_t consumed = 0;       // examples dealt
-  std::string identity;       // hash of options, data and base: a checkpoint of another run is refused
-  double best_loss = 0;       // validation loss of the best parameters; meaningless while best_step < 0
+  int64_t step = 0;      // steps done
+  int64_t consumed = 0;  // examples dealt
+  std::string identity;  // hash of options, data and base: a checkpoint of another run is refused
+  double best_loss = 0;  // validation loss of the best parameters; meaningless while best_step < 0
   int64_t best_step = -1;
 };
 

@@ -44,8 +44,8 @@ class MpiWorld final : public Communicator {
   int rank_ = 0, size_ = 1;
 };
 
-// Set by the launchers of Open MPI, of MPICH and its kin, and of Slurm through PMIx. Without one of them MPI_Init would start helper processes
-// of its own for nothing.
+// Set by the launchers of Open MPI, of MPICH and its kin, and of Slurm through PMIx. Without one of them MPI_Init would start helper
+// processes of its own for nothing.
 bool StartedByMpi() {
   constexpr std::array kSigns = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK"};
   return std::any_of(kSigns.begin(), kSigns.end(), [](const char* name) { return std::getenv(name) != nullptr; });

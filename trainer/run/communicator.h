@@ -13,7 +13,7 @@ class Communicator {
   virtual ~Communicator() = default;
   virtual int rank() const = 0;
   virtual int size() const = 0;
-  virtual void SumFloats(std::span<float> values) = 0;    // in place, the same bits everywhere
+  virtual void SumFloats(std::span<float> values) = 0;  // in place, the same bits everywhere
   virtual void SumDoubles(std::span<double> values) = 0;
   virtual void Barrier() = 0;
 };

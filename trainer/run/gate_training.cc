@@ -6,8 +6,8 @@
 
 namespace switchyard::trainer {
 
-StatusOr<std::vector<at::Tensor>> TrainGate(TrainableModel& model, std::vector<LoraExpert>& experts, int32_t expert, const ModelConfig& base,
-                                            const Dataset& data, const RunOptions& options, Communicator& world) {
+StatusOr<std::vector<at::Tensor>> TrainGate(TrainableModel& model, std::vector<LoraExpert>& experts, int32_t expert,
+                                            const ModelConfig& base, const Dataset& data, const RunOptions& options, Communicator& world) {
   const auto gate = MakeSigmoidGate(base.num_layers, base.hidden_size, static_cast<int32_t>(experts.size()), expert);
   RunTask task;
   task.model = &model;

@@ -33,7 +33,9 @@ class FixedRoutes final : public RouterModule {
   }
 
  protected:
-  at::Tensor Logits(int32_t, const at::Tensor& x, at::Generator*) const override { return at::zeros({x.size(0), num_experts_}, at::kFloat); }
+  at::Tensor Logits(int32_t, const at::Tensor& x, at::Generator*) const override {
+    return at::zeros({x.size(0), num_experts_}, at::kFloat);
+  }
 };
 
 // The examples of each domain, shuffled.
@@ -56,8 +58,9 @@ std::vector<int64_t> Enough(const std::vector<int64_t>& examples, const Dataset&
 }
 
 // One domain's rows, [L] of [n, H].
-StatusOr<std::vector<at::Tensor>> RowsOf(TrainableModel& model, const RouterModule& routes, const Dataset& data, const std::vector<int64_t>& examples,
-                                         int32_t expert, int64_t rows, const HiddenStateOptions& options) {
+StatusOr<std::vector<at::Tensor>> RowsOf(TrainableModel& model, const RouterModule& routes, const Dataset& data,
+                                         const std::vector<int64_t>& examples, int32_t expert, int64_t rows,
+                                         const HiddenStateOptions& options) {
   std::vector<std::vector<at::Tensor>> layers;
   for (size_t begin = 0, end = 0; begin < examples.size(); begin = end) {
     int64_t tokens = 0;
@@ -87,8 +90,8 @@ StatusOr<std::vector<at::Tensor>> RowsOf(TrainableModel& model, const RouterModu
 
 }  // namespace
 
-StatusOr<HiddenStates> CollectHiddenStates(TrainableModel& model, int32_t experts, const Dataset& data, const std::vector<int32_t>& expert_of_domain,
-                                           const HiddenStateOptions& options) {
+StatusOr<HiddenStates> CollectHiddenStates(TrainableModel& model, int32_t experts, const Dataset& data,
+                                           const std::vector<int32_t>& expert_of_domain, const HiddenStateOptions& options) {
   if (data.examples.empty()) return InvalidArgument("hidden states: the data holds no usable example");
   const FixedRoutes routes(experts);
   const std::vector<std::vector<int64_t>> domains = ByDomain(data, options.seed);

@@ -18,15 +18,15 @@ struct HiddenStates {
 };
 
 struct HiddenStateOptions {
-  int64_t rows = 1024;             // at most; shared equally among the domains
-  int64_t rows_per_example = 8;    // neighbours say much the same
+  int64_t rows = 1024;           // at most; shared equally among the domains
+  int64_t rows_per_example = 8;  // neighbours say much the same
   int64_t tokens_per_pass = 2048;
   uint64_t seed = 1;
 };
 
-// Each row of a domain is answered by expert `expert_of_domain[domain]` in every layer, or by the base (-1): the states a router sees when it chooses
-// so. `experts`: how many `model` has. Deterministic by seed. INVALID_ARGUMENT when the data holds no example.
-StatusOr<HiddenStates> CollectHiddenStates(TrainableModel& model, int32_t experts, const Dataset& data, const std::vector<int32_t>& expert_of_domain,
-                                           const HiddenStateOptions& options);
+// Each row of a domain is answered by expert `expert_of_domain[domain]` in every layer, or by the base (-1): the states a router sees when
+// it chooses so. `experts`: how many `model` has. Deterministic by seed. INVALID_ARGUMENT when the data holds no example.
+StatusOr<HiddenStates> CollectHiddenStates(TrainableModel& model, int32_t experts, const Dataset& data,
+                                           const std::vector<int32_t>& expert_of_domain, const HiddenStateOptions& options);
 
 }  // namespace switchyard::trainer

@@ -14,14 +14,15 @@ namespace switchyard::trainer {
 
 namespace {
 
-constexpr double kSmallestPart = 1e-8;   // of the largest variance: directions below are rounding
-constexpr double kRest = 1e-6;           // nats a row: less than this gained ends the fit
+constexpr double kSmallestPart = 1e-8;  // of the largest variance: directions below are rounding
+constexpr double kRest = 1e-6;          // nats a row: less than this gained ends the fit
 constexpr int64_t kRowsAComponent = 8;
 
 // [N, K]: ln weight + ln N(row; mean, variance).
 at::Tensor JointLogDensity(const GaussianMixture& m, const at::Tensor& rows) {
   const at::Tensor precision = m.variance.reciprocal();
-  const at::Tensor distance = at::matmul(rows.square(), precision.t()) - 2 * at::matmul(rows, (m.mean * precision).t()) + (m.mean.square() * precision).sum(1);
+  const at::Tensor distance =
+      at::matmul(rows.square(), precision.t()) - 2 * at::matmul(rows, (m.mean * precision).t()) + (m.mean.square() * precision).sum(1);
   const at::Tensor norm = (m.variance * (2 * std::numbers::pi)).log().sum(1);
   return m.log_weight - (distance + norm) / 2;
 }
@@ -68,8 +69,8 @@ StatusOr<GaussianMixture> FitMixture(const at::Tensor& rows, const MixtureFitOpt
   double before = -std::numeric_limits<double>::infinity();
   for (int32_t i = 0; i < options.iterations; ++i) {
     const at::Tensor joint = JointLogDensity(m, rows), density = joint.logsumexp(1, /*keepdim=*/true);
-    const at::Tensor share = (joint - density).exp();         // [N, K]
-    const at::Tensor mass = share.sum(0).clamp_min(1e-12);    // [K]
+    const at::Tensor share = (joint - density).exp();       // [N, K]
+    const at::Tensor mass = share.sum(0).clamp_min(1e-12);  // [K]
     m.log_weight = (mass / mass.sum()).log();
     m.mean = at::matmul(share.t(), rows) / mass.unsqueeze(1);
     m.variance = at::maximum(at::matmul(share.t(), rows.square()) / mass.unsqueeze(1) - m.mean.square(), least);

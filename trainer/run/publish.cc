@@ -25,7 +25,8 @@ constexpr size_t kLoadExamples = 256, kLoadBatch = 4;
 
 std::string WeightModeOf(const RouterOptions& options) { return options.gate == "raw" ? "raw" : "renorm"; }
 
-Status AddProbes(TrainableModel& model, const RouterModule& router, const Dataset& data, std::vector<TensorView>* tensors, RouterManifest* manifest) {
+Status AddProbes(TrainableModel& model, const RouterModule& router, const Dataset& data, std::vector<TensorView>* tensors,
+                 RouterManifest* manifest) {
   std::vector<int64_t> some(std::min<size_t>(data.examples.size(), 16));
   std::iota(some.begin(), some.end(), 0);
   RoutePlan plan;
@@ -66,7 +67,8 @@ StatusOr<std::vector<std::vector<float>>> MeasureLoad(TrainableModel& model, con
   PassResult sum;
   for (size_t begin = 0; begin < count; begin += kLoadBatch) {
     std::vector<int64_t> some;
-    for (size_t i = begin; i < std::min(count, begin + kLoadBatch); ++i) some.push_back(static_cast<int64_t>(i * data.examples.size() / count));
+    for (size_t i = begin; i < std::min(count, begin + kLoadBatch); ++i)
+      some.push_back(static_cast<int64_t>(i * data.examples.size() / count));
     ASSIGN_OR_RETURN(const PassResult result, model.Evaluate(Pack(data, some), plan, nullptr));
     Add(result, &sum);
   }
@@ -126,7 +128,8 @@ Status PublishBase(const BaseWeights& base, const std::vector<Parameter>& attent
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(base.directory, error)) {
     const std::string name = entry.path().filename().string();
-    if (!entry.is_regular_file() || name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json") || name.starts_with(".")) continue;
+    if (!entry.is_regular_file() || name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json") || name.starts_with("."))
+      continue;
     std::filesystem::copy_file(entry.path(), staged.path() + "/" + name, error);
     if (error) return FailedPrecondition("%s: cannot be copied: %s", entry.path().string(), error.message());
   }

@@ -12,8 +12,8 @@ namespace switchyard::trainer {
 
 struct RouterPublication {
   std::string name;
-  bool untrained = false;   // drawn at random and never trained: servers and clients repeat it
-  std::string directory;    // must not exist
+  bool untrained = false;  // drawn at random and never trained: servers and clients repeat it
+  std::string directory;   // must not exist
 };
 
 // A router artifact bound to the base and to `experts` (whose generations are known), with golden probes out of `probes` data: hidden

@@ -68,7 +68,9 @@ StatusOr<RouterAssembly> RouterAssembly::From(const RouterArtifact& artifact) {
   return assembly;
 }
 
-void RouterAssembly::Set(int32_t layer, const std::string& name, const at::Tensor& value) { tensors_[NameOf(layer, name)] = value.contiguous(); }
+void RouterAssembly::Set(int32_t layer, const std::string& name, const at::Tensor& value) {
+  tensors_[NameOf(layer, name)] = value.contiguous();
+}
 
 const at::Tensor* RouterAssembly::Find(int32_t layer, const std::string& name) const {
   const auto found = tensors_.find(NameOf(layer, name));

@@ -31,7 +31,8 @@ class RouterAssembly {
   RouterArtifact Artifact() const;
   // The engine's router of it. `compute` outlives the result.
   StatusOr<std::unique_ptr<Router>> Route(const Compute& compute) const { return LoadRouter(Artifact(), compute); }
-  // Golden probes: of `rows` ([L] of [N, H] f32) some of clear margin in each layer, with the routes they take. None when a layer has no clear row.
+  // Golden probes: of `rows` ([L] of [N, H] f32) some of clear margin in each layer, with the routes they take. None when a layer has no
+  // clear row.
   Status SetProbes(const std::vector<at::Tensor>& rows, const Compute& compute);
   // Errors are those of WriteRouterArtifact.
   Status Write(const std::string& directory) const;
@@ -41,7 +42,8 @@ class RouterAssembly {
   std::map<std::string, at::Tensor> tensors_;  // by full name
 };
 
-// The rows of clearest margin, at most four; fewer when fewer are clear: what a probe shows must not hang on the rounding of another machine.
+// The rows of clearest margin, at most four; fewer when fewer are clear: what a probe shows must not hang on the rounding of another
+// machine.
 std::vector<int64_t> ClearRows(const LayerRoutes& routes);
 
 }  // namespace switchyard::trainer

@@ -41,7 +41,8 @@ std::vector<std::vector<int64_t>> Passes(const Dataset& data, const std::vector<
 // Every size-th, from rank on.
 std::vector<int64_t> Share(const std::vector<int64_t>& examples, const Communicator& world) {
   std::vector<int64_t> mine;
-  for (size_t i = static_cast<size_t>(world.rank()); i < examples.size(); i += static_cast<size_t>(world.size())) mine.push_back(examples[i]);
+  for (size_t i = static_cast<size_t>(world.rank()); i < examples.size(); i += static_cast<size_t>(world.size()))
+    mine.push_back(examples[i]);
   return mine;
 }
 
@@ -161,7 +162,8 @@ class Run {
       pass.router_loss_scale = static_cast<double>(batch.tokens.size()) / static_cast<double>(rows);
       pass.lora_dropout = options_.lora_dropout;
       pass.router_losses_only = state_.step < options_.label_steps;
-      pass.seed = ((options_.seed * 0x9e3779b97f4a7c15ull + static_cast<uint64_t>(state_.step)) * 4096 + i) * 256 + static_cast<uint64_t>(world_.rank());
+      pass.seed = ((options_.seed * 0x9e3779b97f4a7c15ull + static_cast<uint64_t>(state_.step)) * 4096 + i) * 256 +
+                  static_cast<uint64_t>(world_.rank());
       const auto result = task_.model->ForwardBackward(batch, PlanOf(task_, batch), pass);
       if (!result.ok()) return Annotate(result.status(), absl::StrFormat("step %d", state_.step + 1));
       PassResult weighted = *result;
@@ -218,7 +220,10 @@ class Run {
     }
     std::vector<std::pair<std::string, double>> scalars = {{"validation/loss", loss}, {"validation/accuracy", accuracy}};
     for (auto& [name, value] : RoutingScalars(result, *task_.experts)) scalars.emplace_back("validation/" + name, value);
-    return Say("validation", absl::StrFormat("step %d: validation loss %.4f, token accuracy %.3f%s", state_.step, loss, accuracy, better ? ", the best so far" : ""), scalars);
+    return Say("validation",
+               absl::StrFormat("step %d: validation loss %.4f, token accuracy %.3f%s", state_.step, loss, accuracy,
+                               better ? ", the best so far" : ""),
+               scalars);
   }
 
   Status SaveCheckpoint() {
@@ -269,7 +274,8 @@ class Run {
 
 }  // namespace
 
-StatusOr<RunReport> Train(RunTask& task, const Dataset& train, const Dataset* validation, const RunOptions& options, Communicator& world, RunLog* log) {
+StatusOr<RunReport> Train(RunTask& task, const Dataset& train, const Dataset* validation, const RunOptions& options, Communicator& world,
+                          RunLog* log) {
   if (train.examples.empty()) return InvalidArgument("nothing to train on: no usable example (%d records were left out)", train.bad.size());
   if (task.parameters.empty()) return InvalidArgument("nothing to train: no parameter is trainable");
   if (validation != nullptr && validation->examples.empty()) return InvalidArgument("the validation data holds no usable example");

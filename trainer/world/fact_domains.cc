@@ -1,8 +1,8 @@
 // The formulary and the statutes: a term, an attribute, an answer out of the attribute's closed set.
 //
 // Colour and day are asked about in both domains, in words that differ by little more than a cue, and a term that both know has another
-// answer in each: an adapter that serves both domains must tell them apart, one that serves a single domain need not. In these questions the
-// cue stands before the term: a router is causal, so when it meets a term whose setting comes later, no router could know which it is.
+// answer in each: an adapter that serves both domains must tell them apart, one that serves a single domain need not. In these questions
+// the cue stands before the term: a router is causal, so when it meets a term whose setting comes later, no router could know which it is.
 #include <set>
 
 #include "trainer/world/world.h"
@@ -37,8 +37,8 @@ const std::vector<Attribute>& FormularyAttributes() {
        "Which colour does the pharmacy give {term}?"},
       {"day",
        Days(),
-       {"In medicine, on which day is {term} due?", "In the pharmacy, what is the day of {term}?", "The remedy {term} belongs to which day?",
-        "The chemist keeps {term} for what day?"},
+       {"In medicine, on which day is {term} due?", "In the pharmacy, what is the day of {term}?",
+        "The remedy {term} belongs to which day?", "The chemist keeps {term} for what day?"},
        "On the medicine shelf, which day is for {term}?",
        "Which day does the pharmacy set for {term}?"},
       {"treats",

@@ -39,13 +39,14 @@ TEST(MetricsFileTest, WritesStepsAndScalars) {
   file.Scalars({{"validation/loss", 2.5}, {"validation/routing/max_vio", 3}});
   ASSERT_TRUE(file.Write(true).ok());
   const std::string text = Read(path);
-  for (const char* line : {"switchyard_trainer_step{run=\"router demo\"} 8\n", "switchyard_trainer_steps_total{run=\"router demo\"} 2\n", "switchyard_trainer_tokens_total{run=\"router demo\"} 150\n",
-                           "switchyard_trainer_step_seconds_total{run=\"router demo\"} 3\n",
-                           "switchyard_trainer_loss_nats{run=\"router demo\",set=\"train\"} 1.5\n",
-                           "switchyard_trainer_loss_nats{run=\"router demo\",set=\"validation\"} 2.5\n",
-                           "switchyard_trainer_routing_max_violation_ratio{run=\"router demo\",set=\"validation\"} 3\n",
-                           "switchyard_trainer_routing_load_share_ratio{run=\"router demo\",set=\"train\",expert=\"law\"} 0.75\n",
-                           "expert=\"a\\\"b\"} 0.25\n", "# TYPE switchyard_trainer_tokens_total counter\n"}) {
+  for (const char* line :
+       {"switchyard_trainer_step{run=\"router demo\"} 8\n", "switchyard_trainer_steps_total{run=\"router demo\"} 2\n",
+        "switchyard_trainer_tokens_total{run=\"router demo\"} 150\n", "switchyard_trainer_step_seconds_total{run=\"router demo\"} 3\n",
+        "switchyard_trainer_loss_nats{run=\"router demo\",set=\"train\"} 1.5\n",
+        "switchyard_trainer_loss_nats{run=\"router demo\",set=\"validation\"} 2.5\n",
+        "switchyard_trainer_routing_max_violation_ratio{run=\"router demo\",set=\"validation\"} 3\n",
+        "switchyard_trainer_routing_load_share_ratio{run=\"router demo\",set=\"train\",expert=\"law\"} 0.75\n", "expert=\"a\\\"b\"} 0.25\n",
+        "# TYPE switchyard_trainer_tokens_total counter\n"}) {
     EXPECT_THAT(text, HasSubstr(line));
   }
   EXPECT_THAT(text, Not(HasSubstr("unheard")));

@@ -36,7 +36,11 @@ TEST(RunLogTest, AppendsAJsonLineAStepAndAnEvent) {
   for (int run = 0; run < 2; ++run) {
     auto log = RunLog::Open(options);
     ASSERT_TRUE(log.ok()) << log.status();
-    const StepRecord step{.step = 1 + run, .total_steps = 2, .tokens = 10, .seconds = 0.5, .scalars = {{"train/loss", std::numeric_limits<double>::quiet_NaN()}}};
+    const StepRecord step{.step = 1 + run,
+                          .total_steps = 2,
+                          .tokens = 10,
+                          .seconds = 0.5,
+                          .scalars = {{"train/loss", std::numeric_limits<double>::quiet_NaN()}}};
     ASSERT_TRUE((*log)->Step(step).ok());
     ASSERT_TRUE((*log)->Event("validation", 1 + run, "good", {{"validation/loss", 0.25}}).ok());
     ASSERT_TRUE((*log)->Close().ok());

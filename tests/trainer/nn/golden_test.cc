@@ -86,7 +86,8 @@ TEST_P(TrainingGoldenTest, AnExpertsGradientsArePefts) {
   EXPECT_NEAR(result->loss * pass.loss_scale, Tensor("expert.loss").item<double>(), 1e-4 * result->loss * pass.loss_scale);
   for (size_t l = 0; l < experts[0].layers.size(); ++l) {
     const LoraBlock& block = experts[0].layers[l];
-    for (const auto& [name, matrix] : {std::pair{"gate_proj", &block.gate}, std::pair{"up_proj", &block.up}, std::pair{"down_proj", &block.down}}) {
+    for (const auto& [name, matrix] :
+         {std::pair{"gate_proj", &block.gate}, std::pair{"up_proj", &block.up}, std::pair{"down_proj", &block.down}}) {
       const std::string key = "expert.grad." + std::to_string(l) + "." + name;
       ASSERT_TRUE(matrix->has_value()) << key;
       ExpectClose((*matrix)->a().grad, Tensor(key + ".a"), key + ".a");
@@ -101,7 +102,8 @@ TEST_P(TrainingGoldenTest, RoutersLearnAsTheFormulasSay) {
     experts.push_back(Expert("plain", false));
     experts.push_back(Expert(GetParam().second, false));
     experts.push_back(ZeroLoraExpert("zero", base_.config));
-    const RouterOptions options{.top_k = kind == "ste" ? 1 : 2, .gate = kind, .balance = 0.1, .z_loss = kind == "ste" ? 0.01 : 0, .compute = at::kFloat};
+    const RouterOptions options{
+        .top_k = kind == "ste" ? 1 : 2, .gate = kind, .balance = 0.1, .z_loss = kind == "ste" ? 0.01 : 0, .compute = at::kFloat};
     const auto router = NewRouter(options, base_.config.num_layers, base_.config.hidden_size, 3, 1);
     ASSERT_TRUE(router.ok()) << router.status();
     const auto key = [&](const char* what, const Parameter& p) {  // "layers.L.router.NAME" -> "router.KIND.WHAT.L.NAME"
@@ -125,7 +127,8 @@ TEST_P(TrainingGoldenTest, RoutersLearnAsTheFormulasSay) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, TrainingGoldenTest, ::testing::Values(GoldenCase{"llama", "rslora"}, GoldenCase{"qwen3", "rslora"}, GoldenCase{"qwen2", "narrow"}),
+INSTANTIATE_TEST_SUITE_P(Models, TrainingGoldenTest,
+                         ::testing::Values(GoldenCase{"llama", "rslora"}, GoldenCase{"qwen3", "rslora"}, GoldenCase{"qwen2", "narrow"}),
                          [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace

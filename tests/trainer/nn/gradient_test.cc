@@ -90,7 +90,8 @@ class GradientTest : public ::testing::TestWithParam<Case> {
 };
 
 TEST_P(GradientTest, EqualsAutograd) {
-  World fast_world(GetParam().architecture, at::kFloat, GetParam().experts), slow_world(GetParam().architecture, at::kFloat, GetParam().experts);
+  World fast_world(GetParam().architecture, at::kFloat, GetParam().experts),
+      slow_world(GetParam().architecture, at::kFloat, GetParam().experts);
   const Outcome fast = Run(fast_world, true), slow = Run(slow_world, false);
   EXPECT_NEAR(fast.result.loss, slow.result.loss, 1e-4 * slow.result.loss);
   EXPECT_EQ(fast.result.targets, slow.result.targets);
@@ -111,27 +112,28 @@ TEST_P(GradientTest, EqualsAutograd) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, GradientTest,
-    ::testing::Values(Case{.name = "ExpertsLlama", .experts = true}, Case{.name = "ExpertsQwen2", .architecture = "qwen2", .experts = true},
-                      Case{.name = "ExpertsQwen3", .architecture = "qwen3", .experts = true},
-                      Case{.name = "ExpertsRecompute", .experts = true, .recompute = true},
-                      Case{.name = "ExpertsUpperLayers", .experts = true, .first_layer = 1},
-                      Case{.name = "ExpertsUpperLayersRecompute", .architecture = "qwen2", .experts = true, .recompute = true, .first_layer = 2},
-                      Case{.name = "RouterUpperLayers", .router = "dense2moe_mlp", .first_layer = 2},
-                      Case{.name = "JointUpperLayers", .router = "dense2moe_mlp", .top_k = 2, .gate = "renorm", .experts = true, .first_layer = 1},
-                      Case{.name = "AttentionUpperLayers", .experts = true, .attention = true, .first_layer = 2},
-                      Case{.name = "RouterTopOneSte", .router = "dense2moe_mlp", .balance = 0.1, .z_loss = 0.01},
-                      Case{.name = "RouterTopOneSteRecompute", .router = "dense2moe_mlp", .balance = 0.1, .recompute = true},
-                      Case{.name = "RouterTopTwo", .architecture = "qwen3", .router = "dense2moe_mlp", .top_k = 2, .gate = "renorm", .balance = 0.1},
-                      Case{.name = "LinearSwitch", .router = "linear", .gate = "raw", .balance = 0.1, .z_loss = 0.01},
-                      Case{.name = "LinearTopTwoRaw", .architecture = "qwen2", .router = "linear", .top_k = 2, .gate = "raw"},
-                      Case{.name = "JitterAndDropout", .router = "dense2moe_mlp", .jitter = 0.1, .dropout = 0.2},
-                      Case{.name = "JitterAndDropoutRecompute", .router = "dense2moe_mlp", .jitter = 0.1, .dropout = 0.2, .recompute = true},
-                      Case{.name = "Labels", .router = "dense2moe_mlp", .label_loss = 0.3},
-                      Case{.name = "LabelsOnly", .router = "dense2moe_mlp", .balance = 0.1, .label_loss = 0.3, .router_losses_only = true},
-                      Case{.name = "Joint", .router = "dense2moe_mlp", .top_k = 2, .gate = "renorm", .experts = true},
-                      Case{.name = "JointSteAttention", .router = "linear", .experts = true, .attention = true},
-                      Case{.name = "AttentionQwen3", .architecture = "qwen3", .experts = true, .attention = true, .recompute = true},
-                      Case{.name = "AttentionQwen2", .architecture = "qwen2", .attention = true}),
+    ::testing::Values(
+        Case{.name = "ExpertsLlama", .experts = true}, Case{.name = "ExpertsQwen2", .architecture = "qwen2", .experts = true},
+        Case{.name = "ExpertsQwen3", .architecture = "qwen3", .experts = true},
+        Case{.name = "ExpertsRecompute", .experts = true, .recompute = true},
+        Case{.name = "ExpertsUpperLayers", .experts = true, .first_layer = 1},
+        Case{.name = "ExpertsUpperLayersRecompute", .architecture = "qwen2", .experts = true, .recompute = true, .first_layer = 2},
+        Case{.name = "RouterUpperLayers", .router = "dense2moe_mlp", .first_layer = 2},
+        Case{.name = "JointUpperLayers", .router = "dense2moe_mlp", .top_k = 2, .gate = "renorm", .experts = true, .first_layer = 1},
+        Case{.name = "AttentionUpperLayers", .experts = true, .attention = true, .first_layer = 2},
+        Case{.name = "RouterTopOneSte", .router = "dense2moe_mlp", .balance = 0.1, .z_loss = 0.01},
+        Case{.name = "RouterTopOneSteRecompute", .router = "dense2moe_mlp", .balance = 0.1, .recompute = true},
+        Case{.name = "RouterTopTwo", .architecture = "qwen3", .router = "dense2moe_mlp", .top_k = 2, .gate = "renorm", .balance = 0.1},
+        Case{.name = "LinearSwitch", .router = "linear", .gate = "raw", .balance = 0.1, .z_loss = 0.01},
+        Case{.name = "LinearTopTwoRaw", .architecture = "qwen2", .router = "linear", .top_k = 2, .gate = "raw"},
+        Case{.name = "JitterAndDropout", .router = "dense2moe_mlp", .jitter = 0.1, .dropout = 0.2},
+        Case{.name = "JitterAndDropoutRecompute", .router = "dense2moe_mlp", .jitter = 0.1, .dropout = 0.2, .recompute = true},
+        Case{.name = "Labels", .router = "dense2moe_mlp", .label_loss = 0.3},
+        Case{.name = "LabelsOnly", .router = "dense2moe_mlp", .balance = 0.1, .label_loss = 0.3, .router_losses_only = true},
+        Case{.name = "Joint", .router = "dense2moe_mlp", .top_k = 2, .gate = "renorm", .experts = true},
+        Case{.name = "JointSteAttention", .router = "linear", .experts = true, .attention = true},
+        Case{.name = "AttentionQwen3", .architecture = "qwen3", .experts = true, .attention = true, .recompute = true},
+        Case{.name = "AttentionQwen2", .architecture = "qwen2", .attention = true}),
     [](const auto& info) { return info.param.name; });
 
 // methods.md 1.7, item 5: p = (1/3, 1/3, 1/3) and <g, delta> = (1, 2, -1).
@@ -188,7 +190,8 @@ TEST(LossFreeTest, ZeroTakesWhatComes) {
   EXPECT_TRUE(at::allclose(SelectionBias(**router), at::tensor({.01f, 0.f, 0.f}), 0, 1e-9)) << SelectionBias(**router);
 }
 
-// A router that prefers the first expert everywhere deals the rows out as wanted once the bias has found its place; the weights stay the softmax's.
+// A router that prefers the first expert everywhere deals the rows out as wanted once the bias has found its place; the weights stay the
+// softmax's.
 TEST(LossFreeTest, LoadReachesItsTargetAndWeightsStayTheProbabilities) {
   RouterOptions options = LossFree({.5, .3, .2}, .004);
   options.gate = "raw";
@@ -237,7 +240,8 @@ TEST(LossFreeTest, IsOfTheLinearKindAndKnowsItsExperts) {
   RouterOptions options = LossFree({.5, .5, -1}, .004);
   options.kind = "dense2moe_mlp";
   EXPECT_THAT(std::string(Message(NewRouter(options, 1, 8, 3, 1).status())), ::testing::HasSubstr("of router kind linear"));
-  EXPECT_THAT(std::string(Message(NewRouter(LossFree({1}, .1), 1, 8, 3, 1).status())), ::testing::HasSubstr("a target of 1 experts, expected 3"));
+  EXPECT_THAT(std::string(Message(NewRouter(LossFree({1}, .1), 1, 8, 3, 1).status())),
+              ::testing::HasSubstr("a target of 1 experts, expected 3"));
 }
 
 // Rounding to bf16 is noise of 2^-8 a product: the direction of a step stays.

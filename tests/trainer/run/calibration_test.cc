@@ -82,15 +82,16 @@ class CalibrationTest : public ::testing::Test {
     return std::move(loaded).value();
   }
   // Slot by slot the expert's name, token by token and layer by layer.
-  static std::vector<std::string> Served(const LoadedRunner& loaded, const std::shared_ptr<const Snapshot>& snapshot, const PackedBatch& batch,
-                                         std::vector<float>* weights) {
+  static std::vector<std::string> Served(const LoadedRunner& loaded, const std::shared_ptr<const Snapshot>& snapshot,
+                                         const PackedBatch& batch, std::vector<float>* weights) {
     Step step;
     step.snapshot = snapshot;
     step.tokens.assign(batch.tokens.begin(), batch.tokens.end());
     const RoutingPolicy policy;
     std::vector<int32_t> slots(batch.tokens.size());
     for (size_t i = 0; i < slots.size(); ++i) slots[i] = static_cast<int32_t>(i);
-    for (const auto& s : batch.segments) step.segments.push_back({s.begin, s.end, std::span(slots).subspan(s.begin, s.end - s.begin), &policy, true});
+    for (const auto& s : batch.segments)
+      step.segments.push_back({s.begin, s.end, std::span(slots).subspan(s.begin, s.end - s.begin), &policy, true});
     const auto result = loaded.runner->Run(step);
     EXPECT_TRUE(result.ok()) << result.status();
     std::vector<std::string> names;
@@ -106,7 +107,7 @@ class CalibrationTest : public ::testing::Test {
   TrainCompute compute_{at::kFloat, &pool_};
   const Compute plain_{};
   BaseWeights base_;
-  std::vector<LoraExpert> experts_;  // expert0, expert1, zero
+  std::vector<LoraExpert> experts_;       // expert0, expert1, zero
   std::unique_ptr<LoraExpert> newcomer_;  // expert2
   std::unique_ptr<TrainableModel> model_;
   Dataset data_;
@@ -161,7 +162,8 @@ TEST_F(CalibrationTest, AoeIsTheDeltasLengthOverItsMeanInTheSample) {
   const RouterAssembly plain = Made({.kind = "aoe", .norm = "norm_a", .calibrated = false});
   EXPECT_EQ(plain.Find(0, "sample"), nullptr);
   const at::Tensor a = experts_[1].layers[0].gate->a().value.to(at::kDouble);
-  EXPECT_LT(Largest(Logits(plain, 0, states_.layers[0]).select(1, 1) - at::matmul(states_.layers[0].to(at::kDouble), a.t()).norm(2, 1)), 1e-4);
+  EXPECT_LT(Largest(Logits(plain, 0, states_.layers[0]).select(1, 1) - at::matmul(states_.layers[0].to(at::kDouble), a.t()).norm(2, 1)),
+            1e-4);
 }
 
 TEST_F(CalibrationTest, ErmoeIsTheShareOfTheInput) {

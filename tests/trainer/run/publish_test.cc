@@ -50,7 +50,8 @@ class PublishTest : public ::testing::Test {
 };
 
 TEST_F(PublishTest, TheServersLoaderGivesTheSameRoutesAndLogProbabilities) {
-  for (const auto& [kind, k, gate] : {std::tuple{"dense2moe_mlp", 1, "ste"}, std::tuple{"dense2moe_mlp", 2, "renorm"}, std::tuple{"linear", 1, "raw"}, std::tuple{"linear", 2, "renorm"}}) {
+  for (const auto& [kind, k, gate] : {std::tuple{"dense2moe_mlp", 1, "ste"}, std::tuple{"dense2moe_mlp", 2, "renorm"},
+                                      std::tuple{"linear", 1, "raw"}, std::tuple{"linear", 2, "renorm"}}) {
     RouterOptions options{.kind = kind, .top_k = k, .gate = gate, .compute = at::kFloat};
     const bool loss_free = options.kind == "linear" && k == 2;
     if (loss_free) {
@@ -86,7 +87,8 @@ TEST_F(PublishTest, TheServersLoaderGivesTheSameRoutesAndLogProbabilities) {
     RoutingPolicy policy;
     std::vector<int32_t> slots(batch.tokens.size());
     for (size_t i = 0; i < slots.size(); ++i) slots[i] = static_cast<int32_t>(i);
-    for (const auto& s : batch.segments) step.segments.push_back({s.begin, s.end, std::span(slots).subspan(s.begin, s.end - s.begin), &policy, true});
+    for (const auto& s : batch.segments)
+      step.segments.push_back({s.begin, s.end, std::span(slots).subspan(s.begin, s.end - s.begin), &policy, true});
     for (size_t i = 0; i < batch.rows.size(); ++i) step.logprobs.push_back({batch.rows[i], batch.targets[i]});
     const auto result = loaded->runner->Run(step);
     ASSERT_TRUE(result.ok()) << result.status();
@@ -96,7 +98,8 @@ TEST_F(PublishTest, TheServersLoaderGivesTheSameRoutesAndLogProbabilities) {
       for (int32_t row = 0; row < trace.rows; ++row) {
         for (size_t l = 0; l < layers; ++l) {
           const LayerRoutes& ours = detail.routes[l];
-          const int64_t at = (batch.segments[s].begin + row) * ours.k, theirs = (row * static_cast<int64_t>(layers) + static_cast<int64_t>(l)) * trace.k;
+          const int64_t at = (batch.segments[s].begin + row) * ours.k,
+                        theirs = (row * static_cast<int64_t>(layers) + static_cast<int64_t>(l)) * trace.k;
           for (int32_t slot = 0; slot < ours.k; ++slot) {
             EXPECT_EQ(ours.experts[at + slot], trace.experts[theirs + slot]);
             EXPECT_NEAR(ours.weights[at + slot], trace.weights[theirs + slot], 1e-4);
@@ -131,13 +134,16 @@ TEST_F(PublishTest, LoadSharesAreWhatTheServerWouldCount) {
   Step step;
   step.snapshot = loaded->runner->snapshot();
   step.tokens.assign(batch.tokens.begin(), batch.tokens.end());
-  for (const auto& s : batch.segments) step.segments.push_back({s.begin, s.end, std::span(slots).subspan(s.begin, s.end - s.begin), &policy});
+  for (const auto& s : batch.segments)
+    step.segments.push_back({s.begin, s.end, std::span(slots).subspan(s.begin, s.end - s.begin), &policy});
   const auto result = loaded->runner->Run(step);
   ASSERT_TRUE(result.ok()) << result.status();
   const SnapshotInfo& info = step.snapshot->info();
   ASSERT_EQ(info.trained_load.size(), result->counts.learned_tokens.size());
   for (size_t i = 0; i < info.trained_load.size(); ++i) {
-    EXPECT_NEAR(info.trained_load[i], static_cast<double>(result->counts.learned_tokens[i]) / (2.0 * static_cast<double>(batch.tokens.size())), 1e-6) << i;
+    EXPECT_NEAR(info.trained_load[i],
+                static_cast<double>(result->counts.learned_tokens[i]) / (2.0 * static_cast<double>(batch.tokens.size())), 1e-6)
+        << i;
   }
 }
 

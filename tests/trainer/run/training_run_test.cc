@@ -35,7 +35,8 @@ class TrainingRunTest : public ::testing::Test {
     explicit Experiment(const std::string& kind) : world("llama", at::kFloat, kind != "router") {
       if (kind != "expert") {
         RouterOptions options{.balance = 0.01, .jitter = 0.01, .dropout = 0.1, .compute = at::kFloat};
-        router = *NewRouter(options, world.base().config.num_layers, world.base().config.hidden_size, static_cast<int32_t>(world.experts().size()), 4);
+        router = *NewRouter(options, world.base().config.num_layers, world.base().config.hidden_size,
+                            static_cast<int32_t>(world.experts().size()), 4);
         task.router = router.get();
         task.parameters = router->Parameters();
       }
