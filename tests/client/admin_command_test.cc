@@ -259,7 +259,7 @@ TEST_F(AdminCommandTest, TopShowsOneFrameSinceTheStartAsPlainText) {
 
 TEST_F(AdminCommandTest, TopComparesTwoLooks) {
   EXPECT_EQ(Run({"top", "--frames", "2", "--interval", "2"}), kExitOk);
-  EXPECT_THAT(wait_.waits, ::testing::ElementsAre(absl::Seconds(2)));
+  EXPECT_THAT(wait_.waits(), ::testing::ElementsAre(absl::Seconds(2)));
   const std::string second = out().substr(out().rfind("switchyard top"));
   EXPECT_THAT(second, HasSubstr("100.0 %")) << "between the looks everything went to law";
   EXPECT_THAT(second, HasSubstr("last "));

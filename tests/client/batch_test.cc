@@ -120,7 +120,7 @@ TEST_F(BatchTest, AFullServerIsAskedAgain) {
   ASSERT_TRUE(outcome.ok());
   EXPECT_EQ(outcome->failed, 0);
   EXPECT_EQ(server.score_calls(), 10);
-  EXPECT_EQ(wait_.waits.size(), 5u);
+  EXPECT_EQ(wait_.waits().size(), 5u);
 }
 
 TEST_F(BatchTest, AServerThatStaysFullGetsAnErrorLine) {

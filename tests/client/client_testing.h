@@ -1,6 +1,7 @@
 // What the client's tests share: a terminal that writes into strings, a retry policy that does not wait.
 #pragma once
 
+#include <mutex>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -27,14 +28,25 @@ struct StringTerminal {
 };
 
 // Counts its waits instead of waiting.
-struct FakeWait {
-  std::vector<absl::Duration> waits;
+class FakeWait {
+ public:
   RetryPolicy Policy(int retries) {
     RetryPolicy policy;
     policy.retries = retries;
-    policy.sleep = [this](absl::Duration wait) { waits.push_back(wait); };
+    policy.sleep = [this](absl::Duration wait) {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      waits_.push_back(wait);
+    };
     return policy;
   }
+  std::vector<absl::Duration> waits() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return waits_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::vector<absl::Duration> waits_;  // guarded by mutex_: a batch's workers wait at once
 };
 
 }  // namespace switchyard::client

@@ -230,7 +230,7 @@ TEST_F(EvalCommandTest, ARetriedQuestionGoesToTheNextServer) {
   FakeServer dead({.score = [](const v1::ScoreRequest&) { return grpc::Status(grpc::StatusCode::UNAVAILABLE, "gone"); }});
   ASSERT_EQ(Eval(healthy.address() + "," + dead.address(), {"--row", "x=base", "--retries", "1"}), kExitOk) << err();
   EXPECT_EQ(healthy.score_calls(), 2 * kQuestions);
-  EXPECT_FALSE(wait_.waits.empty());
+  EXPECT_FALSE(wait_.waits().empty());
 }
 
 TEST_F(EvalCommandTest, QuestionsThatFailAreNamedAndTheOthersCounted) {

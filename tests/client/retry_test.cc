@@ -15,11 +15,11 @@ TEST(Retry, WaitsLongerEachTimeUntilTheCallSucceeds) {
   int calls = 0;
   const auto status = CallWithRetry(wait.Policy(8), [&] { return ++calls < 4 ? kBusy : grpc::Status::OK; });
   EXPECT_TRUE(status.ok());
-  ASSERT_EQ(wait.waits.size(), 3u);
+  ASSERT_EQ(wait.waits().size(), 3u);
   for (int i = 0; i < 3; ++i) {
     const absl::Duration full = absl::Milliseconds(100) * (1 << i);
-    EXPECT_GE(wait.waits[i], full * 0.5);
-    EXPECT_LE(wait.waits[i], full);
+    EXPECT_GE(wait.waits()[i], full * 0.5);
+    EXPECT_LE(wait.waits()[i], full);
   }
 }
 
@@ -29,7 +29,7 @@ TEST(Retry, GivesUpAfterTheLastRetryAndNeverWaitsBeyondTheLongest) {
   const auto status = CallWithRetry(wait.Policy(12), [&] { return ++calls, kBusy; });
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_EQ(calls, 13);
-  for (const absl::Duration duration : wait.waits) EXPECT_LE(duration, absl::Seconds(5));
+  for (const absl::Duration duration : wait.waits()) EXPECT_LE(duration, absl::Seconds(5));
 }
 
 TEST(Retry, DoesNotRepeatWhatCannotSucceed) {
@@ -39,7 +39,7 @@ TEST(Retry, DoesNotRepeatWhatCannotSucceed) {
   CallWithRetry(wait.Policy(8),
                 [&] { return ++calls, grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "Received message larger than max (5 vs. 4)"); });
   EXPECT_EQ(calls, 2);
-  EXPECT_TRUE(wait.waits.empty());
+  EXPECT_TRUE(wait.waits().empty());
 }
 
 TEST(RpcError, SaysWhatToDoNext) {
