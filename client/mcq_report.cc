@@ -1,5 +1,6 @@
 #include "client/mcq_report.h"
 
+#include <algorithm>
 #include <optional>
 #include <vector>
 
@@ -30,8 +31,20 @@ std::string Listed(const std::string& heading, const std::vector<std::string>& l
   return text;
 }
 
+// The formats of the questions, each once, in the order they come.
+std::string Formats(const McqSet& set) {
+  std::vector<McqFormat> seen;
+  std::string text;
+  for (const McqQuestion& question : set.questions) {
+    if (std::find(seen.begin(), seen.end(), question.format) != seen.end()) continue;
+    seen.push_back(question.format);
+    text += (text.empty() ? "" : ", ") + std::string(McqFormatName(question.format));
+  }
+  return text;
+}
+
 std::string Headline(const McqSet& set, const McqOutcome& outcome) {
-  std::string line = absl::StrFormat("%d questions (%s)", set.questions.size(), McqFormatName(set.format));
+  std::string line = absl::StrFormat("%d questions (%s)", set.questions.size(), Formats(set));
   if (!set.bad.empty()) line += absl::StrFormat(" · %d records skipped", set.bad.size());
   if (!outcome.tally.failures().empty()) line += absl::StrFormat(" · %d failed", outcome.tally.failures().size());
   return line + absl::StrFormat(" · %.1f questions/s · chance %.1f %%\n", outcome.questions_per_second, 100 * outcome.tally.chance());
@@ -64,10 +77,13 @@ std::string McqReport(const McqSet& set, const McqOutcome& outcome, const Style&
 }
 
 std::string McqReportJson(const McqSet& set, const McqOutcome& outcome) {
-  Json json = {
-      {"format", McqFormatName(set.format)},   {"questions", set.questions.size()}, {"answered", outcome.tally.answered()},
-      {"chance", outcome.tally.chance()},      {"seconds", outcome.seconds},        {"questions_per_second", outcome.questions_per_second},
-      {"snapshots", outcome.tally.snapshots()}};
+  Json json = {{"format", Formats(set)},
+               {"questions", set.questions.size()},
+               {"answered", outcome.tally.answered()},
+               {"chance", outcome.tally.chance()},
+               {"seconds", outcome.seconds},
+               {"questions_per_second", outcome.questions_per_second},
+               {"snapshots", outcome.tally.snapshots()}};
   Json judges = Json::array();
   for (int judge = 0; judge < kJudgeCount; ++judge) {
     const JudgeTally& tally = outcome.tally.judges()[judge];

@@ -78,7 +78,7 @@ void ScoreCommand::AddMcq(CLI::App& app) {
                       ->capture_default_str()
                       ->group(group),
                   app.add_option("--template", template_file_, "Prompts of your own (docs/client.md)")->type_name("FILE")->group(group),
-                  app.add_option("--limit", limit_, "Only the first N questions; 0: all")
+                  app.add_option("--limit", limit_, "Only the first N questions of all files together; 0: all")
                       ->type_name("N")
                       ->check(CLI::NonNegativeNumber.description(""))
                       ->group(group),

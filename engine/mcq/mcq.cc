@@ -100,7 +100,6 @@ StatusOr<McqSet> ParseMcq(std::string_view text, McqFormat format, const std::st
   if (format == McqFormat::kAuto) {
     ASSIGN_OR_RETURN(format, DetectFormat(text, file));
   }
-  set.format = format;
   Status status;
   switch (format) {
     case McqFormat::kMedMcqa:
@@ -126,6 +125,7 @@ StatusOr<McqSet> ParseMcq(std::string_view text, McqFormat format, const std::st
       break;
   }
   RETURN_IF_ERROR(status);
+  for (McqQuestion& question : set.questions) question.format = format;
   return set;
 }
 
@@ -155,7 +155,6 @@ StatusOr<McqSet> ReadMcqFiles(const std::vector<std::string>& paths, McqFormat f
   for (const std::string& file : files) {
     ASSIGN_OR_RETURN(const std::string text, ReadWholeFile(file, kMaxMcqFileBytes));
     ASSIGN_OR_RETURN(McqSet set, ParseMcq(text, format, file));
-    all.format = set.format;
     std::move(set.questions.begin(), set.questions.end(), std::back_inserter(all.questions));
     std::move(set.bad.begin(), set.bad.end(), std::back_inserter(all.bad));
   }

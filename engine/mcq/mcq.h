@@ -22,6 +22,8 @@
 
 namespace switchyard {
 
+enum class McqFormat { kAuto, kMedMcqa, kCaseHold, kMathQa, kMmlu, kFreeCodeCamp, kJsonl };
+
 struct McqQuestion {
   std::string id;       // the file's own, else "<name>:<line>"
   std::string context;  // a passage the question is about; may be empty
@@ -30,7 +32,8 @@ struct McqQuestion {
   int answer = 0;                    // index into options
   std::string explanation;           // why, where the file says so: medmcqa's "exp", mathqa's "Rationale", jsonl's "explanation"
   std::string file;
-  int64_t line = 0;  // where the record begins; in mathqa the number of the record
+  int64_t line = 0;                     // where the record begins; in mathqa the number of the record
+  McqFormat format = McqFormat::kAuto;  // of its file; ParseMcq fills it
 };
 
 struct BadRecord {
@@ -39,10 +42,7 @@ struct BadRecord {
   std::string reason;
 };
 
-enum class McqFormat { kAuto, kMedMcqa, kCaseHold, kMathQa, kMmlu, kFreeCodeCamp, kJsonl };
-
 struct McqSet {
-  McqFormat format = McqFormat::kAuto;
   std::vector<McqQuestion> questions;
   std::vector<BadRecord> bad;
 };

@@ -169,11 +169,11 @@ McqOutcome FortyOfAHundred() {
 
 TEST(McqReportTest, GoldenTable) {
   McqSet set;
-  set.format = McqFormat::kMedMcqa;
   set.questions.resize(100);
+  for (size_t i = 0; i < set.questions.size(); ++i) set.questions[i].format = i < 60 ? McqFormat::kMedMcqa : McqFormat::kMmlu;
   set.bad.push_back({"f.jsonl", 7, "\"opd\" is missing"});
   EXPECT_EQ(McqReport(set, FortyOfAHundred(), Style(false)),
-            "100 questions (medmcqa) · 1 records skipped · 12.5 questions/s · chance 33.3 %\n"
+            "100 questions (medmcqa, mmlu) · 1 records skipped · 12.5 questions/s · chance 33.3 %\n"
             "judge     n  correct  accuracy  95 % interval\n"
             "──────  ───  ───────  ────────  ─────────────\n"
             "letter  100       40    40.0 %  30.9 - 49.8 %\n"
@@ -184,8 +184,8 @@ TEST(McqReportTest, GoldenTable) {
 
 TEST(McqReportTest, JsonHasTheSameFigures) {
   McqSet set;
-  set.format = McqFormat::kMedMcqa;
   set.questions.resize(100);
+  for (size_t i = 0; i < set.questions.size(); ++i) set.questions[i].format = i < 60 ? McqFormat::kMedMcqa : McqFormat::kMmlu;
   const auto json = nlohmann::json::parse(McqReportJson(set, FortyOfAHundred()));
   EXPECT_EQ(json["judges"].size(), 1u);
   EXPECT_EQ(json["judges"][0]["judge"], "letter");

@@ -31,7 +31,7 @@ constexpr const char* kMed2 = R"({"question":"Which gas?","cop":4,"opa":"N2","op
 
 TEST(MedMcqa, CountsTheRightOptionFromOneAsTheReleaseDoes) {
   const McqSet set = Parse(std::string(kMed1) + "\n" + kMed2 + "\n");
-  EXPECT_EQ(set.format, McqFormat::kMedMcqa);
+  EXPECT_EQ(set.questions.at(0).format, McqFormat::kMedMcqa);
   ASSERT_EQ(set.questions.size(), 2u);
   EXPECT_EQ(set.questions[0].id, "m-1");
   EXPECT_THAT(set.questions[0].options, ElementsAre("Femur", "Tibia", "Ulna", "Radius"));
@@ -82,7 +82,7 @@ constexpr const char* kCase =
 
 TEST(CaseHold, TakesTheExcerptOutOfTheTemplatedForm) {
   const McqSet set = Parse(kCase);
-  EXPECT_EQ(set.format, McqFormat::kCaseHold);
+  EXPECT_EQ(set.questions.at(0).format, McqFormat::kCaseHold);
   ASSERT_EQ(set.questions.size(), 1u) << set.bad[0].reason;
   EXPECT_EQ(set.questions[0].context, "He said \"no\" and left. See Doe v. Roe ([Masked Holding]); cf.");
   EXPECT_EQ(set.questions[0].answer, 1);
@@ -121,7 +121,7 @@ TEST(MathQa, ReadsBothFormsOfOptions) {
     {"Problem": "2 + 2 ?", "Rationale": "x", "options": "a ) 3 , b ) 4 , c ) 1 , 000 , d ) 5 , e ) none", "correct": "b", "category": "general"},
     {"Problem": "3 + 3 ?", "options": "['a ) 6', 'b ) it\\'s 7', \"c ) x's\"]", "correct": "a"}])",
                            McqFormat::kAuto, "test.json");
-  EXPECT_EQ(set.format, McqFormat::kMathQa);
+  EXPECT_EQ(set.questions.at(0).format, McqFormat::kMathQa);
   ASSERT_EQ(set.questions.size(), 2u);
   EXPECT_THAT(set.questions[0].options, ElementsAre("3", "4", "1 , 000", "5", "none"));
   EXPECT_EQ(set.questions[0].answer, 1);
@@ -168,7 +168,7 @@ TEST(MathQa, NamesBadRecordsByNumber) {
 
 TEST(Mmlu, ReadsTheOriginalWithoutHeading) {
   const McqSet set = Parse("What is 1+1?,1,2,3,4,B\n\"One, \"\"two\"\"\nor?\",a,b,\"c,d\",e,D\n", McqFormat::kAuto, "anatomy_test.csv");
-  EXPECT_EQ(set.format, McqFormat::kMmlu);
+  EXPECT_EQ(set.questions.at(0).format, McqFormat::kMmlu);
   ASSERT_EQ(set.questions.size(), 2u);
   EXPECT_EQ(set.questions[0].answer, 1);
   EXPECT_EQ(set.questions[1].question, "One, \"two\"\nor?");
@@ -199,7 +199,7 @@ TEST(OwnJsonl, TakesIndexOrLetterAndListOrObject) {
   const McqSet set = Parse(R"({"id":"x","question":"Q?","options":["a","b"],"answer":1,"context":"C","more":true})"
                            "\n"
                            R"({"id":7,"question":"Q?","options":{"A":"a","B":"b","C":"c"},"answer":"C"})");
-  EXPECT_EQ(set.format, McqFormat::kJsonl);
+  EXPECT_EQ(set.questions.at(0).format, McqFormat::kJsonl);
   ASSERT_EQ(set.questions.size(), 2u);
   EXPECT_EQ(set.questions[0].context, "C");
   EXPECT_EQ(set.questions[0].answer, 1);
@@ -232,7 +232,7 @@ TEST(Detection, SaysWhenItCannotTell) {
 
 TEST(Detection, LooksPastABrokenFirstLineAndAByteOrderMark) {
   const McqSet set = Parse(std::string("\xEF\xBB\xBF{broken\n") + kMed1);
-  EXPECT_EQ(set.format, McqFormat::kMedMcqa);
+  EXPECT_EQ(set.questions.at(0).format, McqFormat::kMedMcqa);
   EXPECT_EQ(set.questions.size(), 1u);
   EXPECT_EQ(set.bad.size(), 1u);
 }
@@ -264,7 +264,7 @@ TEST_P(SharedFiles, EveryRecordOfTheRealFileIsUnderstood) {
   if (shared.empty()) GTEST_SKIP() << "no shared data; SWITCHYARD_SHARED names its folder";
   const auto set = ReadMcqFiles({shared + "/data/mcq/" + GetParam().path}, McqFormat::kAuto);
   ASSERT_TRUE(set.ok()) << set.status();
-  EXPECT_EQ(set->format, GetParam().format);
+  EXPECT_EQ(set->questions.at(0).format, GetParam().format);
   EXPECT_EQ(set->questions.size(), GetParam().questions);
   EXPECT_TRUE(set->bad.empty()) << set->bad[0].file << ":" << set->bad[0].line << ": " << set->bad[0].reason;
   for (const McqQuestion& question : set->questions) ASSERT_EQ(question.options.size(), GetParam().options) << question.id;
@@ -289,7 +289,7 @@ TEST(FreeCodeCamp, PutsTheAnswerAmongItsDistractors) {
     text += "\n";
   }
   const McqSet set = Parse(text);
-  EXPECT_EQ(set.format, McqFormat::kFreeCodeCamp);
+  EXPECT_EQ(set.questions.at(0).format, McqFormat::kFreeCodeCamp);
   ASSERT_EQ(set.questions.size(), 400u);
   std::vector<int> counts(4);
   for (const McqQuestion& question : set.questions) {

@@ -105,7 +105,7 @@ TEST_F(DemoWorldTest, IsReadByWhateverReadsOurQuestions) {
   for (const WorldDomain& domain : MakeDemoWorld(1, true).domains) {
     const StatusOr<McqSet> set = ReadMcqFiles({directory_ + "/" + domain.name + "/test.jsonl"}, McqFormat::kAuto);
     ASSERT_TRUE(set.ok()) << set.status();
-    EXPECT_EQ(set->format, McqFormat::kJsonl);
+    EXPECT_EQ(set->questions.at(0).format, McqFormat::kJsonl);
     EXPECT_TRUE(set->bad.empty());
     ASSERT_EQ(set->questions.size(), domain.test.size());
     for (size_t i = 0; i < domain.test.size(); ++i) {
