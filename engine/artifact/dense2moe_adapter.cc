@@ -2,11 +2,9 @@
 
 #include <cmath>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
 
-#include "engine/artifact/atomic_file.h"
 #include "engine/artifact/element.h"
 #include "engine/artifact/mapped_file.h"
 #include "engine/artifact/peft_config.h"
@@ -16,11 +14,6 @@
 namespace switchyard {
 namespace {
 namespace fs = std::filesystem;
-constexpr FfnProjection kProjections[] = {FfnProjection::kGate, FfnProjection::kUp, FfnProjection::kDown};
-
-std::string Module(int32_t layer, FfnProjection projection) {
-  return "layers." + std::to_string(layer) + ".mlp." + ShortName(projection) + "_proj";
-}
 
 // The file's tensors, and its path for messages.
 StatusOr<std::map<std::string, TensorView>> ReadWeights(const std::string& directory, std::string* path) {
@@ -49,11 +42,11 @@ class Reader {
     }
   }
 
-  StatusOr<Dense2MoeLora> Read() const {
+  StatusOr<FfnLora> Read() const {
     if (!twice_.empty()) return DataLoss("%s: tensor \"%s\" is there under two names", path_, twice_.substr(0, 200));
-    Dense2MoeLora lora;
+    FfnLora lora;
     for (int32_t l = 0; l < base_.num_layers; ++l) {
-      for (const FfnProjection projection : kProjections) {
+      for (const FfnProjection projection : kFfnProjections) {
         ASSIGN_OR_RETURN((lora[{l, projection}]), Pair(l, projection));
       }
     }
@@ -62,9 +55,9 @@ class Reader {
   int64_t outside() const { return outside_; }
 
  private:
-  StatusOr<Dense2MoePair> Pair(int32_t layer, FfnProjection projection) const {
-    const std::string module = Module(layer, projection);
-    Dense2MoePair pair;
+  StatusOr<ScaledLora> Pair(int32_t layer, FfnProjection projection) const {
+    const std::string module = FfnModule(layer, projection);
+    ScaledLora pair;
     ASSIGN_OR_RETURN(pair.a, Tensor(module + ".lora_A.weight"));
     ASSIGN_OR_RETURN(pair.b, Tensor(module + ".lora_B.weight"));
     const bool down = projection == FfnProjection::kDown;
@@ -102,7 +95,7 @@ class Reader {
 };
 
 // What PEFT's configuration would have computed otherwise.
-Status CheckConfig(const std::string& directory, const Dense2MoeLora& lora, std::vector<std::string>* notes) {
+Status CheckConfig(const std::string& directory, const FfnLora& lora, std::vector<std::string>* notes) {
   const std::string path = directory + "/adapter_config.json";
   if (!fs::exists(path)) {
     notes->push_back(path + " is not there; the scale is taken to be what Dense2MoE uses");
@@ -111,32 +104,21 @@ Status CheckConfig(const std::string& directory, const Dense2MoeLora& lora, std:
   ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(path, 1 << 20));
   ASSIGN_OR_RETURN(const PeftConfig config, PeftConfig::Parse(text, path));
   for (const auto& [key, pair] : lora) {
-    const double said = config.Scale("model." + Module(key.first, key.second));
+    const double said = config.Scale("model." + FfnModule(key.first, key.second));
     if (std::abs(said - pair.scale) <= 1e-9 * said) continue;
     notes->push_back(absl::StrFormat("%s gives a scale of %g (first at %s); Dense2MoE does not read it and used %g, and so does the import",
-                                     path, said, Module(key.first, key.second), pair.scale));
+                                     path, said, FfnModule(key.first, key.second), pair.scale));
     break;
   }
   return OkStatus();
 }
-
-// The value most modules share stands in the configuration, the others in a pattern.
-double Commonest(const std::vector<double>& values) {
-  std::map<double, int> counts;
-  for (const double value : values) ++counts[value];
-  double best = values[0];
-  for (const auto& [value, count] : counts) {
-    if (count > counts[best]) best = value;
-  }
-  return best;
-}
 }  // namespace
 
-StatusOr<Dense2MoeLora> ReadDense2MoeAdapter(const std::string& directory, const ModelConfig& base, std::vector<std::string>* notes) {
+StatusOr<FfnLora> ReadDense2MoeAdapter(const std::string& directory, const ModelConfig& base, std::vector<std::string>* notes) {
   std::string path;
   ASSIGN_OR_RETURN(auto tensors, ReadWeights(directory, &path));
   const Reader reader(path, base, std::move(tensors));
-  ASSIGN_OR_RETURN(Dense2MoeLora lora, reader.Read());
+  ASSIGN_OR_RETURN(FfnLora lora, reader.Read());
   RETURN_IF_ERROR(CheckConfig(directory, lora, notes));
   if (reader.outside() > 0) {
     notes->push_back(
@@ -144,45 +126,6 @@ StatusOr<Dense2MoeLora> ReadDense2MoeAdapter(const std::string& directory, const
                         reader.outside()));
   }
   return lora;
-}
-
-Status WriteDense2MoeAdapter(const std::string& directory, Dense2MoeLora lora) {
-  std::vector<double> ranks, alphas;
-  for (auto& [key, pair] : lora) {
-    const auto rank = static_cast<double>(pair.a.shape[0]);
-    ranks.push_back(rank);
-    alphas.push_back((pair.scale > 0 ? pair.scale : kDense2MoeScale) * rank);
-  }
-  const double rank = Commonest(ranks), alpha = Commonest(alphas);
-  nlohmann::ordered_json rank_pattern = nlohmann::ordered_json::object(), alpha_pattern = rank_pattern;
-  std::vector<TensorView> tensors;
-  size_t i = 0;
-  for (auto& [key, pair] : lora) {
-    const std::string module = Module(key.first, key.second);
-    const std::string pattern = "layers\\." + std::to_string(key.first) + "\\.mlp\\." + ShortName(key.second) + "_proj";
-    if (ranks[i] != rank) rank_pattern[pattern] = static_cast<int64_t>(ranks[i]);
-    if (alphas[i] != alpha) alpha_pattern[pattern] = alphas[i];
-    pair.a.name = "base_model.model.model." + module + ".lora_A.weight";
-    pair.b.name = "base_model.model.model." + module + ".lora_B.weight";
-    tensors.push_back(pair.a);
-    tensors.push_back(pair.b);
-    ++i;
-  }
-  const nlohmann::ordered_json config = {{"peft_type", "LORA"},
-                                         {"task_type", "CAUSAL_LM"},
-                                         {"r", static_cast<int64_t>(rank)},
-                                         {"lora_alpha", alpha},
-                                         {"lora_dropout", 0.0},
-                                         {"bias", "none"},
-                                         {"use_rslora", false},
-                                         {"target_modules", {"gate_proj", "up_proj", "down_proj"}},
-                                         {"rank_pattern", rank_pattern},
-                                         {"alpha_pattern", alpha_pattern},
-                                         {"inference_mode", true}};
-  ASSIGN_OR_RETURN(StagedDirectory staged, StagedDirectory::Create(directory));
-  RETURN_IF_ERROR(WriteSafetensors(staged.path() + "/adapter_model.safetensors", tensors, {{"format", "pt"}}));
-  RETURN_IF_ERROR(WriteFileAtomically(staged.path() + "/adapter_config.json", config.dump(2) + "\n"));
-  return staged.Publish();
 }
 
 }  // namespace switchyard

@@ -12,7 +12,6 @@
 
 namespace switchyard {
 namespace {
-constexpr FfnProjection kProjections[] = {FfnProjection::kGate, FfnProjection::kUp, FfnProjection::kDown};
 constexpr int32_t kMaxExperts = 4096;
 
 bool Eat(std::string_view* text, std::string_view prefix) {
@@ -31,7 +30,7 @@ std::optional<int32_t> EatNumber(std::string_view* text, int32_t limit) {
 }
 
 std::optional<FfnProjection> EatProjection(std::string_view* text) {
-  for (const FfnProjection projection : kProjections) {
+  for (const FfnProjection projection : kFfnProjections) {
     if (Eat(text, ShortName(projection))) return projection;
   }
   return std::nullopt;
@@ -75,7 +74,7 @@ class Sorter {
     if (Eat(&rest, "original_")) return Base(mlp + std::string(rest), view);
     const std::optional<FfnProjection> projection = EatProjection(&rest);
     if (!projection) return false;
-    Dense2MoePair& pair = out_.lora[{*expert, *layer, *projection}];
+    ScaledLora& pair = out_.lora[{*expert, *layer, *projection}];
     if (rest == "Scale") return Scale(view, &pair.scale);
     if (rest != "A" && rest != "B") return false;
     (rest == "A" ? pair.a : pair.b) = view;
@@ -162,7 +161,7 @@ class Sorter {
     }
     for (int32_t e = 0; e < out_.experts; ++e) {
       for (int32_t l = 0; l < base_.num_layers; ++l) {
-        for (const FfnProjection projection : kProjections) RETURN_IF_ERROR(CheckPair(e, l, projection));
+        for (const FfnProjection projection : kFfnProjections) RETURN_IF_ERROR(CheckPair(e, l, projection));
       }
     }
     return OkStatus();
@@ -173,7 +172,7 @@ class Sorter {
         "base_model.model.layers." + std::to_string(l) + ".mlp.experts." + std::to_string(e) + "." + ShortName(projection);
     const auto found = out_.lora.find({e, l, projection});
     if (found == out_.lora.end() || found->second.a.name.empty()) return Missing(prefix + "A");
-    const Dense2MoePair& pair = found->second;
+    const ScaledLora& pair = found->second;
     if (pair.b.name.empty()) return Missing(prefix + "B");
     const bool down = projection == FfnProjection::kDown;
     const int64_t in = down ? base_.intermediate_size : base_.hidden_size, out = down ? base_.hidden_size : base_.intermediate_size;
@@ -189,10 +188,6 @@ class Sorter {
   int64_t width_ = 0;
 };
 }  // namespace
-
-const char* ShortName(FfnProjection projection) {
-  return projection == FfnProjection::kGate ? "gate" : projection == FfnProjection::kUp ? "up" : "down";
-}
 
 StatusOr<Dense2MoeCheckpoint> ReadDense2MoeCheckpoint(const std::string& path, const ModelConfig& base) {
   ASSIGN_OR_RETURN(const auto file, TorchPickleFile::Open(path));

@@ -27,23 +27,12 @@ std::string Join(const std::vector<std::string>& names) {
   return "[" + text + "]";
 }
 
-Status CheckNames(const std::vector<std::string>& names) {
-  std::set<std::string> seen;
-  for (const std::string& name : names) {
-    const bool plain =
-        !name.empty() && name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == std::string::npos;
-    if (!plain) return InvalidArgument("expert name \"%s\", expected letters, digits, - and _", name);
-    if (!seen.insert(name).second) return InvalidArgument("expert name \"%s\" is given twice", name);
-  }
-  return OkStatus();
-}
-
 class Importer {
  public:
   explicit Importer(const Dense2MoeOptions& options) : options_(options) {}
 
   StatusOr<Dense2MoeReport> Import() {
-    RETURN_IF_ERROR(CheckNames(options_.experts));
+    RETURN_IF_ERROR(CheckExpertNames(options_.experts));
     ASSIGN_OR_RETURN(base_, ReadModelConfig(options_.base_directory));
     ASSIGN_OR_RETURN(checkpoint_, ReadDense2MoeCheckpoint(options_.checkpoint, base_));
     RETURN_IF_ERROR(CheckExperts());
@@ -137,16 +126,17 @@ class Importer {
       return InvalidArgument("%s: no LoRA in it; name the folder of the adapters, in which %s should be", options_.checkpoint,
                              name + "/final_adapter");
     }
-    Dense2MoeLora lora;
+    FfnLora lora;
     if (here) {
       for (const auto& [key, pair] : checkpoint_.lora) {
-        if (std::get<0>(key) == e) lora[{std::get<1>(key), std::get<2>(key)}] = pair;
+        if (std::get<0>(key) == e)
+          (lora[{std::get<1>(key), std::get<2>(key)}] = pair).scale = pair.scale > 0 ? pair.scale : kDense2MoeScale;
       }
     } else {
       ASSIGN_OR_RETURN(lora, ReadDense2MoeAdapter(adapter, base_, &report_.notes));
     }
     const std::string directory = parent + name;
-    RETURN_IF_ERROR(WriteDense2MoeAdapter(directory, std::move(lora)));
+    RETURN_IF_ERROR(WriteFfnLora(directory, std::move(lora)));
     ASSIGN_OR_RETURN(const PeftAdapter written, ReadPeftAdapter(directory, base_, {}));
     bindings_.push_back({name, written.generation, false});
     report_.experts.push_back({name, false, written.max_rank, here ? "checkpoint" : adapter});

@@ -7,18 +7,13 @@
 #include <string>
 #include <vector>
 
+#include "engine/artifact/bf16.h"
 #include "engine/artifact/fixtures.h"
 #include "engine/artifact/router_artifact.h"
 #include "engine/artifact/seeded.h"
 #include "engine/artifact/tensor_view.h"
 
 namespace switchyard {
-
-inline uint16_t RoundToBf16(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, 4);
-  return static_cast<uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
-}
 
 // Normal(0, stddev) of the stream named `name`, in f32 or bf16.
 inline TensorView SeededTensor(const std::string& name, std::vector<int64_t> shape, double stddev, uint64_t seed, DType dtype,

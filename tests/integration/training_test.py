@@ -271,6 +271,10 @@ def case_data_parallel(world):
     mpi_world.run = lambda command: world.run([*launch, *command])
     mpi_world.router("router-two", *one, "--z-loss", "0.001", "--label-loss", "0.1", "--router-dropout", "0", steps=6)
     compare("router-one", "router-two", 6)
+    # One process that fails ends the others, which would wait for it for ever.
+    failed = subprocess.run([*launch, *world.expert_command("failing", DOMAINS, 10, *one), "--prometheus-textfile", f"{world.work}/nowhere/x.prom"],
+                            capture_output=True, text=True, timeout=60, check=False)
+    assert failed.returncode != 0 and "nowhere/x.prom" in failed.stderr, failed
     evaluate = [world.args.trainer, "evaluate", "--base", world.base, *world.experts(), "--router", f"{world.work}/router-two/router", "--data", world.files("test", DOMAINS)[0]]
     assert world.run([*launch, *evaluate]).stdout.count("routing/max_vio") == world.run(evaluate).stdout.count("routing/max_vio") == 1
 
@@ -301,6 +305,15 @@ def case_bad_input(world):
     pathlib.Path(broken).write_text("\n".join([*good, "{not json", '{"question": "no options"}']) + "\n", encoding="utf-8")
     done = world.run([trainer, "expert", "--base", world.base, "--data", broken, "--out", f"{world.work}/y", "--steps", "1"])
     assert "2 that cannot be used" in done.stderr and "broken.jsonl:21" in done.stderr, done.stderr
+    # Also where nothing else is said, and every one of them in a file.
+    for command in (["expert", "--base", world.base, "--data", broken, "--out", f"{world.work}/z", "--steps", "1", "--quiet"],
+                    ["evaluate", "--base", world.base, "--data", broken]):
+        done = world.run([trainer, *command])
+        assert "2 that cannot be used" in done.stderr and "broken.jsonl:22" in done.stderr, (command, done.stderr)
+    left_out = [json.loads(line) for line in open(f"{world.work}/z.run/left_out.jsonl", encoding="utf-8")]
+    assert [bad["line"] for bad in left_out] == [21, 22], left_out
+    events = [json.loads(line) for line in open(f"{world.work}/z.run/log.jsonl", encoding="utf-8")]
+    assert any(e.get("event") == "data" and "broken.jsonl:21" in e["message"] for e in events), events
 
 
 if __name__ == "__main__":

@@ -8,9 +8,11 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <sstream>
 #include <thread>
 
+#include "engine/artifact/atomic_file.h"
 #include "engine/artifact/sha256.h"
 #include "trainer/data/dataset_loader.h"
 
@@ -101,7 +103,7 @@ std::string CommonFlags::Decisive() const {
   std::ostringstream out;
   out << dtype << '|' << target << '|' << template_file << '|' << append_eos << '|' << max_tokens << '|' << max_records << '|' << steps
       << '|' << epochs << '|' << batch << '|' << tokens_per_pass << '|' << learning_rate << '|' << warmup << '|' << final_rate << '|'
-      << weight_decay << '|' << clip << '|' << seed << '|' << keep_last;
+      << weight_decay << '|' << clip << '|' << seed << '|' << keep_last << '|' << evaluate_every;
   return out.str();
 }
 
@@ -143,7 +145,10 @@ StatusOr<std::unique_ptr<Workbench>> Workbench::Open(const CommonFlags& flags, c
   } else {
     ASSIGN_OR_RETURN(bench->train_, LoadDataset(data, *bench->tokenizer_));
   }
-  if (flags.out.empty()) return bench;
+  if (flags.out.empty()) {
+    bench->WarnOfLeftOut();
+    return bench;
+  }
   bench->run_directory_ = flags.out + ".run";
   std::error_code error;
   std::filesystem::create_directories(bench->run_directory_, error);
@@ -156,11 +161,37 @@ StatusOr<std::unique_ptr<Workbench>> Workbench::Open(const CommonFlags& flags, c
   log.progress = !flags.quiet;
   log.title = title;
   log.shown = {"train/loss", "train/accuracy"};
-  if (title.starts_with("router")) log.shown.insert(log.shown.end(), {"routing/max_vio", "routing/collapse"});
+  if (title.starts_with("router")) log.shown.insert(log.shown.end(), {"routing/utilisation", "routing/max_vio", "routing/collapse"});
   ASSIGN_OR_RETURN(bench->log_, RunLog::Open(log));
-  bench->Say("training    " + DescribeDataset(bench->train_));
-  if (!bench->validation_.examples.empty()) bench->Say("validation  " + DescribeDataset(bench->validation_));
+  RETURN_IF_ERROR(bench->TellOfData());
   return bench;
+}
+
+void Workbench::WarnOfLeftOut() const {
+  if (!first()) return;
+  for (const auto& [part, data] : {std::pair{"data", &train_}, std::pair{"validation data", &validation_}}) {
+    if (!data->bad.empty()) std::fprintf(stderr, "%s: %s", part, DescribeLeftOut(*data).c_str());
+  }
+}
+
+Status Workbench::TellOfData() {
+  RETURN_IF_ERROR(log_->Event("data", 0, "training    " + DescribeDataset(train_), {}));
+  if (!validation_.examples.empty()) RETURN_IF_ERROR(log_->Event("data", 0, "validation  " + DescribeDataset(validation_), {}));
+  if (quiet_) WarnOfLeftOut();
+  std::string lines;
+  for (const Dataset* data : {&train_, &validation_}) {
+    for (const BadLine& bad : data->bad) {
+      const nlohmann::ordered_json json = {{"file", bad.file}, {"line", bad.line}, {"reason", bad.reason}};
+      lines += json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+    }
+  }
+  const std::string path = run_directory_ + "/left_out.jsonl";
+  std::error_code ignored;
+  if (lines.empty()) {
+    std::filesystem::remove(path, ignored);
+    return OkStatus();
+  }
+  return WriteFileAtomically(path, lines);
 }
 
 RunOptions Workbench::Options(const CommonFlags& flags, const std::string& decisive) const {
@@ -180,8 +211,8 @@ RunOptions Workbench::Options(const CommonFlags& flags, const std::string& decis
   options.keep_best = !flags.keep_last;
   options.restart = flags.restart;
   options.stop = &StopRequested();
-  options.identity =
-      Sha256Hex(flags.Decisive() + "|" + decisive + "|" + base_.generation + "|" + train_.fingerprint + "|" + validation_.fingerprint);
+  options.identity = Sha256Hex(flags.Decisive() + "|" + std::to_string(world_.size()) + "|" + decisive + "|" + base_.generation + "|" +
+                               train_.fingerprint + "|" + validation_.fingerprint);
   return options;
 }
 

@@ -79,10 +79,15 @@ class Workbench {
 
   // `decisive`: what the command itself adds to the run's identity.
   RunOptions Options(const CommonFlags& flags, const std::string& decisive) const;
-  // A line a person reads, and an event in the log. Only on the first process.
+  // A line a person reads, unless --quiet. Only on the first process.
   void Say(const std::string& line);
 
  private:
+  // What was left out of the data, on standard error. Only on the first process.
+  void WarnOfLeftOut() const;
+  // What the data are: an event in the log, every record that was left out in RUN/left_out.jsonl, and a warning even with --quiet.
+  Status TellOfData();
+
   explicit Workbench(Communicator& world) : world_(world) {}
   Communicator& world_;
   std::unique_ptr<kernels::ThreadPool> pool_;

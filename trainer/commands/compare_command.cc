@@ -51,6 +51,15 @@ Status RunCompare(Flags& flags) {
                    }));
   ASSIGN_OR_RETURN(const std::vector<std::string> files, WriteComparison(comparison, options.out_directory));
   std::printf("%s", ComparisonMarkdown(comparison).c_str());
+  for (const SetSummary& set : comparison.sets) {
+    if (set.left_out.empty()) continue;
+    constexpr size_t kShown = 10;
+    std::fprintf(stderr, "%s: %zu records left out; all of them are named in the JSON\n", set.name.c_str(), set.left_out.size());
+    for (size_t i = 0; i < std::min(kShown, set.left_out.size()); ++i) {
+      const BadRecord& bad = set.left_out[i];
+      std::fprintf(stderr, "  %s:%lld: %s\n", bad.file.c_str(), static_cast<long long>(bad.line), bad.reason.c_str());
+    }
+  }
   for (const std::string& file : files) {
     if (!flags.quiet) std::fprintf(stderr, "wrote %s\n", file.c_str());
   }

@@ -42,7 +42,9 @@ int Main(int argc, char** argv) {
   }
   if (result.ok()) return 0;
   std::fprintf(stderr, "switchyard-trainer: %s\n", std::string(Message(result)).c_str());
-  return absl::IsCancelled(result) ? 130 : 1;
+  if (absl::IsCancelled(result)) return 130;
+  world->Abort();
+  return 1;
 }
 
 }  // namespace

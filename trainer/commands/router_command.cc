@@ -144,6 +144,10 @@ Status RunRouter(Flags& flags, Communicator& world) {
   ASSIGN_OR_RETURN(std::vector<LoraExpert> experts,
                    OpenExperts(flags.experts, bench->compute(), bench->base().config, trained.experts, flags.common.seed));
   if (experts.size() < 2) return InvalidArgument("a router chooses among at least two experts, zero included; found %d", experts.size());
+  // What cannot be published is refused before it is trained.
+  for (const LoraExpert& expert : experts) {
+    if (!expert.Parameters().empty()) RETURN_IF_ERROR(OptionsOf(expert).status());
+  }
   ASSIGN_OR_RETURN(const auto router, OpenRouter(flags, bench->base(), experts, bench->train()));
   const ModelOptions model_options{trained.attention, flags.common.recompute};
   const auto model = MakeFastModel(bench->compute(), bench->base(), experts, model_options);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/base/status.h"
+#include "engine/mcq/mcq.h"
 #include "engine/stats/routing_report.h"
 #include "trainer/compare/accuracy.h"
 #include "trainer/compare/cost.h"
@@ -53,7 +54,8 @@ struct MethodResult {
 
 struct SetSummary {
   std::string name;
-  int64_t questions = 0, left_out = 0;
+  int64_t questions = 0;
+  std::vector<BadRecord> left_out;
 };
 
 struct Comparison {

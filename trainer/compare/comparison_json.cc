@@ -172,8 +172,11 @@ std::string ComparisonJson(const Comparison& comparison) {
                  {"decode_steps", comparison.timing.decode_steps},
                  {"rounds", comparison.timing.rounds}}}};
   json["sets"] = Json::array();
-  for (const SetSummary& set : comparison.sets)
-    json["sets"].push_back({{"name", set.name}, {"questions", set.questions}, {"left_out", set.left_out}});
+  for (const SetSummary& set : comparison.sets) {
+    Json left_out = Json::array();
+    for (const BadRecord& bad : set.left_out) left_out.push_back({{"file", bad.file}, {"line", bad.line}, {"reason", bad.reason}});
+    json["sets"].push_back({{"name", set.name}, {"questions", set.questions}, {"left_out", std::move(left_out)}});
+  }
   json["methods"] = Json::array();
   for (const MethodResult& method : comparison.methods) json["methods"].push_back(MethodJson(method, comparison));
   json["ablations"] = AblationJson(comparison);

@@ -55,18 +55,19 @@ StatusOr<QuestionSet> ReadSet(const std::string& source, const QuestionOptions& 
   set.name = equals == std::string::npos ? std::filesystem::path(path).stem().string() : source.substr(0, equals);
   const auto read = ReadMcqFiles({path}, McqFormat::kAuto);
   if (!read.ok()) return Annotate(read.status(), set.name);
-  set.left_out = static_cast<int64_t>(read->bad.size());
+  set.left_out = read->bad;
   const auto wanted = static_cast<size_t>(options.max_records);
   for (const int64_t index : SeededOrder(static_cast<int64_t>(read->questions.size()), options.seed, set.name)) {
     if (wanted > 0 && set.questions.size() == wanted) break;
-    auto question = Prepare(read->questions[static_cast<size_t>(index)], options, tokenizer);
+    const McqQuestion& from = read->questions[static_cast<size_t>(index)];
+    auto question = Prepare(from, options, tokenizer);
     if (question.ok()) {
       set.questions.push_back(*std::move(question));
     } else {
-      ++set.left_out;
+      set.left_out.push_back({from.file, from.line, std::string(Message(question.status()))});
     }
   }
-  if (set.questions.empty()) return InvalidArgument("--data %s: no usable question (%d left out)", source, set.left_out);
+  if (set.questions.empty()) return InvalidArgument("--data %s: no usable question (%d left out)", source, set.left_out.size());
   return set;
 }
 

@@ -26,7 +26,7 @@ struct Question {
 struct QuestionSet {
   std::string name;  // the domain
   std::vector<Question> questions;
-  int64_t left_out = 0;  // records that could not be read, were too long, or had no token of their own
+  std::vector<BadRecord> left_out;  // records that could not be read, were too long, or had no token of their own
 };
 
 struct QuestionOptions {

@@ -221,7 +221,7 @@ std::string ComparisonMarkdown(const Comparison& comparison) {
   std::string questions;
   for (const SetSummary& set : comparison.sets) {
     questions += absl::StrFormat("%s%s %d", questions.empty() ? "" : ", ", set.name, set.questions);
-    if (set.left_out > 0) questions += absl::StrFormat(" (%d left out)", set.left_out);
+    if (!set.left_out.empty()) questions += absl::StrFormat(" (%d left out)", set.left_out.size());
   }
   std::string seeds;
   for (const MethodResult& method : comparison.methods) {

@@ -150,9 +150,13 @@ std::string DescribeDataset(const Dataset& dataset, int shown) {
   for (size_t i = 0; i < counts.size(); ++i) {
     text += absl::StrFormat("%s: %d examples, %d tokens\n", dataset.domains[i], counts[i], tokens[i]);
   }
-  if (dataset.bad.empty()) return text;
+  return text + DescribeLeftOut(dataset, shown);
+}
+
+std::string DescribeLeftOut(const Dataset& dataset, int shown) {
+  if (dataset.bad.empty()) return "";
   const auto bad = static_cast<int64_t>(dataset.bad.size());
-  text += absl::StrFormat("left out: %d too long, %d that cannot be used\n", dataset.over_long, bad - dataset.over_long);
+  std::string text = absl::StrFormat("left out: %d too long, %d that cannot be used\n", dataset.over_long, bad - dataset.over_long);
   for (int64_t i = 0; i < std::min<int64_t>(bad, shown); ++i) {
     text += absl::StrFormat("  %s:%d: %s\n", dataset.bad[i].file, dataset.bad[i].line, dataset.bad[i].reason);
   }

@@ -51,7 +51,9 @@ struct TrainAndValid {
 // prompt alone, not on the order of the files; equal prompts stay together. INVALID_ARGUMENT when a domain has but one prompt.
 StatusOr<TrainAndValid> LoadTrainAndValid(const DataOptions& options, double valid_fraction, const Tokenizer& tokenizer);
 
-// For people: examples and tokens of each domain; how many records were left out, and the first `shown` of them with file, line and reason.
+// For people: examples and tokens of each domain, and what DescribeLeftOut says.
 std::string DescribeDataset(const Dataset& dataset, int shown = 10);
+// How many records were left out, and the first `shown` of them with file, line and reason; "" when none was.
+std::string DescribeLeftOut(const Dataset& dataset, int shown = 10);
 
 }  // namespace switchyard::trainer

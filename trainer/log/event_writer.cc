@@ -81,6 +81,11 @@ class FileEventWriter final : public EventWriter {
     return WriteValue(step, Message().Bytes(1, tag).Sub(8, tensor).Sub(9, metadata));
   }
 
+  Status Start(int64_t step) override {
+    constexpr uint64_t kStart = 1;  // SessionLog.SessionStatus
+    return Write(Message().Double(1, WallSeconds()).Varint(2, static_cast<uint64_t>(step)).Sub(7, Message().Varint(1, kStart)));
+  }
+
   Status Flush() override { return std::fflush(file_) == 0 ? OkStatus() : DataLoss("%s: cannot be written", path_); }
 
  private:

@@ -19,6 +19,8 @@ class EventWriter {
   virtual ~EventWriter() = default;
   virtual Status Scalar(std::string_view tag, int64_t step, double value) = 0;
   virtual Status Text(std::string_view tag, int64_t step, std::string_view markdown) = 0;
+  // From here on the run is at `step`: TensorBoard forgets what earlier files say of it and later steps.
+  virtual Status Start(int64_t step) = 0;
   virtual Status Flush() = 0;
 };
 

@@ -44,6 +44,30 @@ class FileRunLog final : public RunLog {
     return OkStatus();
   }
 
+  Status GoOnFrom(int64_t step) override {
+    std::ifstream in(path_, std::ios::binary);
+    std::string kept;
+    bool cut = false;
+    for (std::string line; std::getline(in, line);) {
+      const nlohmann::json json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+      const bool keep =
+          json.is_object() && json.contains("step") && json["step"].is_number_integer() && json["step"].get<int64_t>() <= step;
+      cut |= !keep;
+      if (keep) kept += line + "\n";
+    }
+    if (cut) {
+      file_.close();
+      const std::string staged = path_ + ".partial";
+      std::ofstream(staged, std::ios::binary) << kept;
+      std::error_code error;
+      std::filesystem::rename(staged, path_, error);
+      if (error) return FailedPrecondition("%s: cannot be replaced: %s", path_, error.message());
+      file_.open(path_, std::ios::app);
+      if (!file_) return FailedPrecondition("%s: cannot be written", path_);
+    }
+    return events_ != nullptr ? events_->Start(step + 1) : OkStatus();
+  }
+
   Status Step(const StepRecord& record) override {
     const std::string line = line_.Next(record);
     nlohmann::ordered_json json = {{"step", record.step}, {"epoch", record.epoch}, {"tokens", record.tokens}, {"seconds", record.seconds}};

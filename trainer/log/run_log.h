@@ -38,6 +38,9 @@ class RunLog {
   };
   static StatusOr<std::unique_ptr<RunLog>> Open(const Options& options);
   virtual ~RunLog() = default;
+  // The run goes on after `step` steps, 0: from the beginning. What a killed run had logged beyond is cut off, so that every step stands
+  // there once; TensorBoard is told the same.
+  virtual Status GoOnFrom(int64_t step) = 0;
   // Adds "tokens_per_second"; the progress line carries loss, tokens/s (moving average) and the remaining time.
   virtual Status Step(const StepRecord& record) = 0;
   // A line of its own: an evaluation, a checkpoint, a warning. `kind` is its "event" in the JSON.

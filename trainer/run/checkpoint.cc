@@ -78,11 +78,25 @@ Status CheckpointStore::Save(const RunState& state, AdamW& optimizer, const std:
   return OkStatus();
 }
 
-StatusOr<std::optional<RunState>> CheckpointStore::Restore(const std::string& identity, AdamW& optimizer,
-                                                           std::vector<at::Tensor>* best) const {
-  const std::vector<int64_t> steps = Steps();
-  if (steps.empty()) return std::optional<RunState>();
-  const std::string path = PathOf(steps.back());
+StatusOr<std::optional<RunState>> CheckpointStore::Restore(const std::string& identity, AdamW& optimizer, std::vector<at::Tensor>* best,
+                                                           std::vector<std::string>* damaged) const {
+  std::vector<int64_t> steps = Steps();
+  std::reverse(steps.begin(), steps.end());
+  Status first = OkStatus();
+  for (const int64_t step : steps) {
+    StatusOr<RunState> state = RestoreOne(PathOf(step), identity, optimizer, best);
+    if (state.ok()) return std::optional<RunState>(*std::move(state));
+    // A broken or half-gone one is no reason to lose the run while an older one is whole; one of another run is.
+    if (!absl::IsDataLoss(state.status()) && !absl::IsNotFound(state.status())) return state.status();
+    damaged->push_back(std::string(Message(state.status())));
+    if (first.ok()) first = state.status();
+  }
+  RETURN_IF_ERROR(first);
+  return std::optional<RunState>();
+}
+
+StatusOr<RunState> CheckpointStore::RestoreOne(const std::string& path, const std::string& identity, AdamW& optimizer,
+                                               std::vector<at::Tensor>* best) const {
   std::ifstream in(path + "/state.json");
   std::stringstream text;
   text << in.rdbuf();
@@ -109,7 +123,7 @@ StatusOr<std::optional<RunState>> CheckpointStore::Restore(const std::string& id
     RETURN_IF_ERROR(CopyInto(*file, "best." + parameter.name, best->back()));
   }
   optimizer.set_steps(json["optimizer_steps"]);
-  return std::optional<RunState>(state);
+  return state;
 }
 
 Status CheckpointStore::RemoveAll() const {

@@ -30,12 +30,16 @@ class CheckpointStore {
 
   // `best`: in the order of the parameters; empty while there is none.
   Status Save(const RunState& state, AdamW& optimizer, const std::vector<at::Tensor>& best) const;
-  // The newest whole one, or nothing. FAILED_PRECONDITION when it belongs to another run (`identity`) or does not fit the parameters.
-  StatusOr<std::optional<RunState>> Restore(const std::string& identity, AdamW& optimizer, std::vector<at::Tensor>* best) const;
+  // The newest whole one, or nothing. Why newer ones could not be used is added to `damaged`; when none can be, the newest one's DATA_LOSS.
+  // FAILED_PRECONDITION when it belongs to another run (`identity`) or does not fit the parameters. On error the parameters are anything.
+  StatusOr<std::optional<RunState>> Restore(const std::string& identity, AdamW& optimizer, std::vector<at::Tensor>* best,
+                                            std::vector<std::string>* damaged) const;
   Status RemoveAll() const;
 
  private:
   std::vector<int64_t> Steps() const;  // ascending
+  StatusOr<RunState> RestoreOne(const std::string& path, const std::string& identity, AdamW& optimizer,
+                                std::vector<at::Tensor>* best) const;
   std::string PathOf(int64_t step) const;
   const std::string directory_;
   const int keep_;

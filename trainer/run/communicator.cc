@@ -19,6 +19,7 @@ class Alone final : public Communicator {
   void SumFloats(std::span<float>) override {}
   void SumDoubles(std::span<double>) override {}
   void Barrier() override {}
+  void Abort() override {}
 };
 
 #ifdef SWITCHYARD_MPI
@@ -35,6 +36,9 @@ class MpiWorld final : public Communicator {
   void SumFloats(std::span<float> values) override { Sum(values.data(), values.size(), MPI_FLOAT); }
   void SumDoubles(std::span<double> values) override { Sum(values.data(), values.size(), MPI_DOUBLE); }
   void Barrier() override { MPI_Barrier(MPI_COMM_WORLD); }
+  void Abort() override {
+    if (size_ > 1) MPI_Abort(MPI_COMM_WORLD, 1);
+  }
 
  private:
   void Sum(void* data, size_t count, MPI_Datatype type) {

@@ -16,6 +16,8 @@ class Communicator {
   virtual void SumFloats(std::span<float> values) = 0;  // in place, the same bits everywhere
   virtual void SumDoubles(std::span<double> values) = 0;
   virtual void Barrier() = 0;
+  // Ends the other processes, which would wait for this one for ever; returns when there are none.
+  virtual void Abort() = 0;
 };
 
 // One process.

@@ -123,13 +123,27 @@ class Run {
 
   Status Resume() {
     state_.identity = options_.identity;
-    ASSIGN_OR_RETURN(std::optional<RunState> found, checkpoints_.Restore(options_.identity, optimizer_, &best_));
+    std::vector<std::string> damaged;
+    ASSIGN_OR_RETURN(std::optional<RunState> found, checkpoints_.Restore(options_.identity, optimizer_, &best_, &damaged));
+    RETURN_IF_ERROR(CheckSameStep(found ? found->step : 0));
+    if (log_ != nullptr) RETURN_IF_ERROR(log_->GoOnFrom(found ? found->step : 0));
+    for (const std::string& message : damaged) RETURN_IF_ERROR(Say("damaged", message, {}));
     if (!found) return OkStatus();
     state_ = *found;
     sampler_.Seek(state_.consumed);
     Repack();
     report_.resumed = true;
     return Say("resumed", absl::StrFormat("resumed at step %d of %d", state_.step, options_.steps), {});
+  }
+
+  // Processes that do not share a disk would go on from different steps.
+  Status CheckSameStep(int64_t step) {
+    const auto mine = static_cast<double>(step), n = static_cast<double>(world_.size());
+    double sums[] = {mine, mine * mine};
+    world_.SumDoubles(sums);
+    if (sums[0] == n * mine && sums[1] == n * mine * mine) return OkStatus();
+    return FailedPrecondition("%s: process %d of %d found a checkpoint of step %d, others another one: is the directory shared by all?",
+                              options_.directory, world_.rank(), world_.size(), step);
   }
 
   Status Say(const std::string& kind, const std::string& message, const std::vector<std::pair<std::string, double>>& scalars) {
@@ -302,12 +316,13 @@ std::vector<std::pair<std::string, double>> RoutingScalars(const PassResult& res
   const size_t n = experts.size();
   if (result.expert_rows.empty() || result.rows == 0) return scalars;
   const size_t layers = result.expert_rows.size() / n;
-  std::vector<std::optional<double>> violation, collapse, entropy;
+  std::vector<std::optional<double>> violation, collapse, entropy, utilisation;
   std::vector<std::vector<std::optional<double>>> share(n);
   for (size_t l = 0; l < layers; ++l) {
     const LoadFigures load = ComputeLoad(std::span(result.expert_rows).subspan(l * n, n));
     violation.push_back(load.max_violation);
     collapse.push_back(load.collapse);
+    utilisation.push_back(load.utilisation);
     entropy.emplace_back(result.entropy[l] / static_cast<double>(result.rows));
     for (size_t e = 0; e < load.share.size(); ++e) share[e].emplace_back(load.share[e]);
   }
@@ -317,6 +332,7 @@ std::vector<std::pair<std::string, double>> RoutingScalars(const PassResult& res
   };
   add("routing/max_vio", violation);
   add("routing/collapse", collapse);
+  add("routing/utilisation", utilisation);
   add("routing/entropy", entropy);
   for (size_t e = 0; e < n; ++e) add("routing/share/" + experts[e].name, share[e]);
   return scalars;

@@ -44,7 +44,7 @@ Comparison Example() {
   comparison.base = "tiny <&> base";
   comparison.judged.assign(kJudgeCount, false);
   comparison.judged[kJudgeSum] = true;
-  comparison.sets = {{"law", 10, 0}, {"code", 10, 1}};
+  comparison.sets = {{"law", 10, {}}, {"code", 10, {{"code.jsonl", 3, "too long"}}}};
   MethodResult base{.name = "base",
                     .kind = "base",
                     .top_k = 0,

@@ -92,6 +92,7 @@ TEST(EventWriterTest, WritesWhatTensorBoardReads) {
     ASSERT_TRUE(writer.ok()) << writer.status();
     ASSERT_TRUE((*writer)->Scalar("train/loss", 300, 1.5).ok());
     ASSERT_TRUE((*writer)->Text("run/note", 7, "**kept**").ok());
+    ASSERT_TRUE((*writer)->Start(8).ok());
     ASSERT_TRUE((*writer)->Flush().ok());
   }
   std::vector<std::string> records;
@@ -103,7 +104,7 @@ TEST(EventWriterTest, WritesWhatTensorBoardReads) {
   }
   std::filesystem::remove_all(directory);
   ASSERT_EQ(files, 1);
-  ASSERT_EQ(records.size(), 3u);
+  ASSERT_EQ(records.size(), 4u);
   EXPECT_EQ(Parse(records[0]).find(3)->second.bytes, "brain.Event:2");
   const auto scalar_event = Parse(records[1]);
   EXPECT_EQ(scalar_event.find(2)->second.number, 300u);
@@ -114,6 +115,9 @@ TEST(EventWriterTest, WritesWhatTensorBoardReads) {
   EXPECT_EQ(value, 1.5f);
   const auto text = Parse(Parse(Parse(records[2]).find(5)->second.bytes).find(1)->second.bytes);
   EXPECT_EQ(Parse(text.find(8)->second.bytes).find(8)->second.bytes, "**kept**");
+  const auto start = Parse(records[3]);
+  EXPECT_EQ(start.find(2)->second.number, 8u);
+  EXPECT_EQ(Parse(start.find(7)->second.bytes).find(1)->second.number, 1u);  // SessionLog.START
   EXPECT_EQ(Parse(Parse(text.find(9)->second.bytes).find(1)->second.bytes).find(1)->second.bytes, "text");
 }
 

@@ -58,5 +58,41 @@ TEST(RunLogTest, AppendsAJsonLineAStepAndAnEvent) {
   std::filesystem::remove_all(directory);
 }
 
+// A run that was killed after step 3 and goes on from the checkpoint of step 2.
+TEST(RunLogTest, WhatAKilledRunHadLoggedBeyondItsCheckpointIsCutOff) {
+  const std::filesystem::path directory = std::filesystem::temp_directory_path() / ("run_log_cut_" + std::to_string(getpid()));
+  std::filesystem::remove_all(directory);
+  RunLog::Options options;
+  options.directory = directory;
+  options.progress = false;
+  const auto lines = [&] {
+    std::ifstream in(directory / "log.jsonl");
+    std::string text;
+    for (std::string line; std::getline(in, line);) {
+      const auto json = nlohmann::json::parse(line);
+      text += json.contains("event") ? json["event"].get<std::string>() + " " : std::to_string(json["step"].get<int>()) + " ";
+    }
+    return text;
+  };
+  {
+    auto log = RunLog::Open(options);
+    ASSERT_TRUE(log.ok()) << log.status();
+    ASSERT_TRUE((*log)->Event("data", 0, "much", {}).ok());
+    ASSERT_TRUE((*log)->GoOnFrom(0).ok());
+    for (int step = 1; step <= 3; ++step) ASSERT_TRUE((*log)->Step({.step = step, .total_steps = 4}).ok());
+    ASSERT_TRUE((*log)->Event("validation", 3, "good", {}).ok());
+  }
+  EXPECT_EQ(lines(), "data 1 2 3 validation ");
+  std::ofstream(directory / "log.jsonl", std::ios::app) << "{\"step\": 4, \"torn";
+  auto log = RunLog::Open(options);
+  ASSERT_TRUE(log.ok()) << log.status();
+  ASSERT_TRUE((*log)->GoOnFrom(2).ok());
+  EXPECT_EQ(lines(), "data 1 2 ");
+  ASSERT_TRUE((*log)->Event("resumed", 2, "on", {}).ok());
+  ASSERT_TRUE((*log)->Step({.step = 3, .total_steps = 4}).ok());
+  EXPECT_EQ(lines(), "data 1 2 resumed 3 ");
+  std::filesystem::remove_all(directory);
+}
+
 }  // namespace
 }  // namespace switchyard::trainer

@@ -42,8 +42,13 @@ class WatchingLog final : public RunLog {
     events.push_back(kind);
     return OkStatus();
   }
+  Status GoOnFrom(int64_t step) override {
+    from = step;
+    return OkStatus();
+  }
   Status Close() override { return OkStatus(); }
   std::vector<std::string> events;
+  int64_t from = -1;
 
  private:
   std::function<void(const StepRecord&)> on_step_;

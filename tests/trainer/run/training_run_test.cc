@@ -127,6 +127,31 @@ TEST_F(TrainingRunTest, AKilledRunGoesOnFromItsLastCheckpoint) {
   ExpectSameParameters(whole, resumed, 0);
 }
 
+TEST_F(TrainingRunTest, ADamagedCheckpointIsPassedOverForTheOneBefore) {
+  Experiment whole("joint"), stopped("joint"), resumed("joint"), none("joint");
+  ASSERT_TRUE(Train(whole.task, train_, &validation_, Options("whole"), *world_, nullptr).ok());
+  std::atomic<bool> stop = false;
+  RunOptions options = Options("damaged");
+  options.stop = &stop;
+  options.checkpoint_every = 4;
+  WatchingLog log([&](const StepRecord& record) { stop = record.step == 7; });
+  ASSERT_TRUE(Train(stopped.task, train_, &validation_, options, *world_, &log).ok());
+  stop = false;
+  const std::filesystem::path checkpoints = directory_ / "damaged/checkpoints";
+  std::filesystem::resize_file(checkpoints / "step-000000007/state.safetensors", 100);
+  WatchingLog second_log([](const StepRecord&) {});
+  const auto second = Train(resumed.task, train_, &validation_, options, *world_, &second_log);
+  ASSERT_TRUE(second.ok()) << second.status();
+  EXPECT_EQ(second_log.from, 4);
+  EXPECT_THAT(second_log.events, ::testing::IsSupersetOf({"damaged", "resumed"}));
+  ExpectSameParameters(whole, resumed, 0);
+  // Nothing whole is left: an error, not a silent new beginning.
+  for (const auto& entry : std::filesystem::directory_iterator(checkpoints)) {
+    std::filesystem::remove(entry.path() / "state.json");
+  }
+  EXPECT_EQ(Train(none.task, train_, &validation_, options, *world_, nullptr).status().code(), absl::StatusCode::kDataLoss);
+}
+
 TEST_F(TrainingRunTest, PassesOfAStepAddUp) {
   Experiment one("joint"), many("joint");
   RunOptions options = Options("one");
