@@ -139,6 +139,7 @@ std::string ArtifactView(const v1::Artifact& artifact, const Style& style) {
 std::string OperationView(const v1::Operation& operation, const Style& style) {
   const bool failed = operation.state() == v1::Operation::STATE_FAILED;
   std::string text = absl::StrFormat("operation %d: %s\n", operation.id(), OneLine(operation.summary(), 120));
+  if (!operation.requested_by().empty()) text += "  asked for by " + OneLine(operation.requested_by(), 120) + "\n";
   text += "  " + (failed ? style.Red(Outcome(operation)) : style.Bold(Outcome(operation))) + "\n";
   if (failed) text += "  what was served before is served still\n";
   if (operation.load_bytes() > 0 || operation.dry_run()) {

@@ -139,6 +139,7 @@ StatusOr<ChangeRequest> ChangeRequestOf(const v1::ApplyRequest& request) {
 void FillOperation(const Operation& operation, v1::Operation* message) {
   message->set_id(operation.id);
   message->set_summary(AsUtf8(operation.summary));
+  message->set_requested_by(AsUtf8(operation.requested_by));
   message->set_state(static_cast<v1::Operation::State>(static_cast<int>(operation.state) + 1));
   message->set_step(StepName(operation.step));
   if (!operation.error.ok()) {

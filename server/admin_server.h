@@ -32,6 +32,7 @@ class AdminServer {
                                                       const DivergenceWatch* divergence);
   ~AdminServer();  // ends the calls that wait, their operations go on
   int port() const { return port_; }
+  const Authorizer& authorizer() const { return *authorizer_; }
 
  private:
   AdminServer(std::unique_ptr<Authorizer> authorizer, Catalog& catalog, const Engine& engine, const DivergenceWatch* divergence);

@@ -16,28 +16,19 @@ constexpr uint32_t kDefaultWaitMs = 30000, kMaxWaitMs = 600000;
 // A waiting call looks this often whether its client has gone.
 constexpr std::chrono::milliseconds kPoll{200};
 
-void LogOperation(const Operation& operation) {
-  nlohmann::ordered_json fields = {{"operation", operation.id},
-                                   {"summary", operation.summary},
-                                   {"state", StateName(operation.state)},
-                                   {"changed", operation.changed},
-                                   {"revision", operation.revision}};
-  if (!operation.error.ok()) {
-    fields["step"] = StepName(operation.step);
-    fields["code"] = absl::StatusCodeToString(operation.error.code());
-    fields["message"] = std::string(Message(operation.error));
-  }
-  Log(operation.error.ok() ? LogLevel::kInfo : LogLevel::kWarning, "catalog operation", std::move(fields));
-}
-
 }  // namespace
 
-grpc::Status AdminService::Admit(const grpc::ServerContext& context) const {
+grpc::Status AdminService::Admit(const grpc::ServerContext& context, std::string* caller) const {
   const auto [first, last] = context.client_metadata().equal_range("authorization");
   const bool one = first != last && std::next(first) == last;
   const auto identity =
       authorizer_.Check(one ? std::string_view(first->second.data(), first->second.size()) : std::string_view(), Role::kAdmin);
-  return identity.ok() ? grpc::Status::OK : ToGrpc(identity.status());
+  if (!identity.ok()) {
+    Log(LogLevel::kWarning, "admin call refused", {{"peer", context.peer()}, {"message", std::string(Message(identity.status()))}});
+    return ToGrpc(identity.status());
+  }
+  if (caller != nullptr) *caller = identity->name.empty() ? context.peer() : identity->name + ", " + context.peer();
+  return grpc::Status::OK;
 }
 
 grpc::Status AdminService::Answer(grpc::ServerContext* context, uint64_t id, uint32_t wait_ms, v1::Operation* response) {
@@ -48,16 +39,17 @@ grpc::Status AdminService::Answer(grpc::ServerContext* context, uint64_t id, uin
     const auto operation = catalog_.Wait(id, std::min(end, now + kPoll));
     if (!operation.ok()) return ToGrpc(operation.status());
     if (!operation->finished() && now < end && !context->IsCancelled()) continue;
-    if (operation->finished()) LogOperation(*operation);
     FillOperation(*operation, response);
     return grpc::Status::OK;
   }
 }
 
 grpc::Status AdminService::Apply(grpc::ServerContext* context, const v1::ApplyRequest* request, v1::Operation* response) {
-  if (const grpc::Status refused = Admit(*context); !refused.ok()) return refused;
+  std::string caller;
+  if (const grpc::Status refused = Admit(*context, &caller); !refused.ok()) return refused;
   auto changes = ChangeRequestOf(*request);
   if (!changes.ok()) return ToGrpc(changes.status());
+  changes->requested_by = std::move(caller);
   const auto id = catalog_.Submit(*std::move(changes));
   if (!id.ok()) return ToGrpc(id.status());
   return Answer(context, *id, request->has_wait_ms() ? request->wait_ms() : kDefaultWaitMs, response);

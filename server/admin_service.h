@@ -2,6 +2,8 @@
 // own beyond that.
 #pragma once
 
+#include <string>
+
 #include "engine/catalog/catalog.h"
 #include "engine/runtime/engine.h"
 #include "server/authorization.h"
@@ -26,8 +28,8 @@ class AdminService final : public v1::Admin::Service {
   grpc::Status GetUtilisation(grpc::ServerContext* context, const v1::GetUtilisationRequest* request, v1::Utilisation* response) override;
 
  private:
-  // UNAUTHENTICATED or PERMISSION_DENIED when the caller is no administrator.
-  grpc::Status Admit(const grpc::ServerContext& context) const;
+  // UNAUTHENTICATED or PERMISSION_DENIED when the caller is no administrator, which the log says. `caller`, if not null: who it is.
+  grpc::Status Admit(const grpc::ServerContext& context, std::string* caller = nullptr) const;
   grpc::Status Answer(grpc::ServerContext* context, uint64_t id, uint32_t wait_ms, v1::Operation* response);
 
   const Authorizer& authorizer_;

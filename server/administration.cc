@@ -29,16 +29,33 @@ StatusOr<CatalogContent> InitialContent(const RunnerOptions& options, SnapshotBu
 
 namespace {
 
+void LogOperation(const Operation& operation) {
+  nlohmann::ordered_json fields = {
+      {"operation", operation.id},           {"summary", operation.summary}, {"requested_by", operation.requested_by},
+      {"state", StateName(operation.state)}, {"changed", operation.changed}, {"revision", operation.revision}};
+  if (!operation.error.ok()) {
+    fields["step"] = StepName(operation.step);
+    fields["code"] = absl::StatusCodeToString(operation.error.code());
+    fields["message"] = std::string(Message(operation.error));
+  }
+  Log(operation.error.ok() ? LogLevel::kInfo : LogLevel::kWarning, "catalog operation", std::move(fields));
+}
+
 // What a crossed bound leads to: an operation like an administrator's, valid only for what the bound was crossed on.
-void TakeRoleAway(Catalog& catalog, RouterRole role, uint64_t revision, const std::string& reason) {
+void TakeRoleAway(Catalog& catalog, RouterRole role, uint64_t revision, const std::string& reason, DivergenceWatch::Settled settled) {
   ChangeRequest request;
   request.changes = {RoleChange{role, "", 0}};
   request.expected_revision = revision;
   request.reason = "automatic: " + reason;
+  request.requested_by = "this server";
+  request.ended = [settled](const Status& status) { settled(status.ok()); };
   const auto id = catalog.Submit(std::move(request));
   nlohmann::ordered_json fields = {{"role", RoleName(role)}, {"revision", revision}, {"reason", reason}};
   if (id.ok()) fields["operation"] = *id;
-  if (!id.ok()) fields["message"] = std::string(Message(id.status()));
+  if (!id.ok()) {
+    fields["message"] = std::string(Message(id.status()));
+    settled(false);
+  }
   Log(LogLevel::kWarning, "automatic rollback", std::move(fields));
 }
 
@@ -53,13 +70,15 @@ StatusOr<std::unique_ptr<Administration>> Administration::Start(const ServerOpti
     ASSIGN_OR_RETURN(initial, InitialContent(options.runner, *builder));
   }
   CatalogOptions catalog = options.catalog;
+  catalog.ended = LogOperation;
   catalog.warm = [engine](const ServingSet& next) { return WarmUp(*engine, next); };
   std::unique_ptr<Administration> administration(new Administration());
   ASSIGN_OR_RETURN(administration->catalog_, Catalog::Create(catalog, builder, initial, std::move(publish)));
   administration->divergence_ = std::make_unique<DivergenceWatch>(
       options.divergence, engine,
-      [catalog = administration->catalog_.get()](RouterRole role, uint64_t revision, const std::string& reason) {
-        TakeRoleAway(*catalog, role, revision, reason);
+      [catalog = administration->catalog_.get()](RouterRole role, uint64_t revision, const std::string& reason,
+                                                 DivergenceWatch::Settled settled) {
+        TakeRoleAway(*catalog, role, revision, reason, std::move(settled));
       });
   const CatalogView view = administration->catalog_->Describe();
   for (const std::string& problem : view.problems) Log(LogLevel::kError, "left out", {{"problem", problem}});
@@ -73,7 +92,7 @@ StatusOr<std::unique_ptr<Administration>> Administration::Start(const ServerOpti
 
 void Administration::Stop() {
   admin_.reset();
-  catalog_->Stop();
+  if (catalog_ != nullptr) catalog_->Stop();
 }
 
 }  // namespace switchyard

@@ -21,12 +21,16 @@ class Administration {
   static StatusOr<std::unique_ptr<Administration>> Start(const ServerOptions& options, SnapshotBuilder* builder, Engine* engine,
                                                          Catalog::PublishFn publish);
 
+  ~Administration() { Stop(); }
+
   // Closes the port and ends the catalog's changes; its figures stay readable. Idempotent.
   void Stop();
 
   Catalog& catalog() { return *catalog_; }
   // What the rivals of the stable router do differently; every call of the inference port reports here.
   DivergenceWatch& divergence() { return *divergence_; }
+  // Of the admin port's tokens; null when it is off.
+  const Authorizer* authorizer() const { return admin_ == nullptr ? nullptr : &admin_->authorizer(); }
   int admin_port() const { return admin_ == nullptr ? 0 : admin_->port(); }  // 0 when it is off
 
  private:

@@ -22,6 +22,7 @@ std::vector<MetricFamily> DivergenceCollectable::Collect() const {
   MetricFamily& answers = counter("switchyard_divergence_answers_total", "Compared Score requests with two continuations or more.");
   MetricFamily& flips = counter("switchyard_divergence_answer_flips_total", "Of these, requests whose best continuation is another one.");
   MetricFamily& away = counter("switchyard_automatic_rollbacks_total", "Times a router lost its role for crossing a bound.");
+  MetricFamily& kept = counter("switchyard_automatic_rollback_failures_total", "Times it should have lost it, and the change failed.");
   for (const RouterRole role : {RouterRole::kCanary, RouterRole::kShadow}) {
     const auto totals = watch_.totals(role);
     if (!totals) continue;
@@ -42,6 +43,7 @@ std::vector<MetricFamily> DivergenceCollectable::Collect() const {
     MetricFamilies::Add(answers, {{"role", name}}, number(figures.answers));
     MetricFamilies::Add(flips, {{"role", name}}, number(figures.answer_flips));
     MetricFamilies::Add(away, {{"role", name}}, number(totals->taken_away));
+    MetricFamilies::Add(kept, {{"role", name}}, number(totals->not_taken_away));
   }
   return families.Take();
 }

@@ -243,12 +243,24 @@ void DivergenceWatch::Count(const Pair& pair, const DivergenceFigures& figures) 
     Record& record = RecordOf(pair);
     record.pair.figures.Add(figures);
     if (take_away_ == nullptr || record.judged_revision == serving->revision) return;
+    if (std::chrono::steady_clock::now() < record.not_before) return;
     crossed = CrossedBound(record.pair.figures, options_);
     if (crossed.empty()) return;
     record.judged_revision = serving->revision;
-    ++record.totals.taken_away;
   }
-  take_away_(pair.role, serving->revision, crossed);
+  take_away_(pair.role, serving->revision, crossed, [this, role = pair.role](bool taken) { Settle(role, taken); });
+}
+
+void DivergenceWatch::Settle(RouterRole role, bool taken) {
+  std::lock_guard lock(mutex_);
+  Record& record = records_[RowOf(role)];
+  if (taken) {
+    ++record.totals.taken_away;
+    return;
+  }
+  ++record.totals.not_taken_away;
+  record.judged_revision = 0;
+  record.not_before = std::chrono::steady_clock::now() + options_.retry_after;
 }
 
 std::optional<DivergenceWatch::Candidate> DivergenceWatch::candidate(RouterRole role) const {

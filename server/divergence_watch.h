@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -31,6 +32,7 @@ struct DivergenceOptions {
   double max_answer_flips = 1;  // share of compared Score requests whose best continuation changes
   int64_t min_requests = 50;    // no verdict before so many comparisons
   int64_t max_failures = 1;     // requests that end with INTERNAL on the candidate alone; so many take it away. 0: never
+  std::chrono::milliseconds retry_after{10000};  // a role that could not be taken away is tried again
 };
 
 struct DivergenceFigures {
@@ -50,8 +52,11 @@ std::string CrossedBound(const DivergenceFigures& figures, const DivergenceOptio
 // Thread-safe, with a thread of its own for the arithmetic. The engine must be stopped before it goes: its tasks report here.
 class DivergenceWatch {
  public:
-  // Takes the role away from whoever had it when serving set `revision` was published; must not block.
-  using TakeAway = std::function<void(RouterRole role, uint64_t revision, const std::string& reason)>;
+  // Whether the role was taken away; called once, by any thread, and not after the watch's end.
+  using Settled = std::function<void(bool taken)>;
+  // Takes the role away from whoever had it when serving set `revision` was published; must not block. When that fails it is tried again at
+  // a later comparison, retry_after on at the soonest.
+  using TakeAway = std::function<void(RouterRole role, uint64_t revision, const std::string& reason, Settled settled)>;
 
   // `take_away` may be null: then bounds are only measured.
   DivergenceWatch(const DivergenceOptions& options, Engine* engine, TakeAway take_away)
@@ -73,6 +78,7 @@ class DivergenceWatch {
   struct Totals {
     DivergenceFigures figures;
     uint64_t taken_away = 0;
+    uint64_t not_taken_away = 0;  // tries that failed
   };
   std::optional<Totals> totals(RouterRole role) const;
 
@@ -88,7 +94,8 @@ class DivergenceWatch {
     Candidate pair;
     Totals totals;
     bool any = false;
-    uint64_t judged_revision = 0;  // a verdict has been spoken on this one
+    uint64_t judged_revision = 0;  // a verdict on this one is on its way, or was carried out
+    std::chrono::steady_clock::time_point not_before{};
   };
 
   // Whether a request that ran on `snapshot` is one to compare, and with whom.
@@ -99,6 +106,7 @@ class DivergenceWatch {
   void Compare(Pair pair, const Task& task);
   void Finish(const std::shared_ptr<Comparison>& comparison);
   void Count(const Pair& pair, const DivergenceFigures& figures);
+  void Settle(RouterRole role, bool taken);
   Record& RecordOf(const Pair& pair);  // REQUIRES mutex_
 
   const DivergenceOptions options_;

@@ -13,7 +13,11 @@ std::vector<MetricFamily> GateCollectable::Collect() const {
   MetricFamilies families;
   MetricFamily& refused =
       families.Family("switchyard_auth_refused_total", "Calls refused for their token, by reason.", MetricType::Counter);
-  const auto counts = gate_.authorizer().refused();
+  auto counts = gate_.authorizer().refused();
+  if (admin_ != nullptr) {
+    const auto more = admin_->refused();
+    for (size_t i = 0; i < counts.size(); ++i) counts[i] += more[i];
+  }
   for (size_t i = 0; i < counts.size(); ++i)
     MetricFamilies::Add(refused, {{"reason", Authorizer::kReasons[i]}}, static_cast<double>(counts[i]));
   MetricFamily& requests =

@@ -10,14 +10,16 @@
 
 namespace switchyard {
 
-// Thread-safe. The gate must outlive it. A series a tenant named in the configuration, one for all others: bounded.
+// Thread-safe. Both must outlive it. A series a tenant named in the configuration, one for all others: bounded.
 class GateCollectable final : public prometheus::Collectable {
  public:
-  explicit GateCollectable(const CallGate& gate) : gate_(gate) {}
+  // `admin`: of the admin port, or null.
+  GateCollectable(const CallGate& gate, const Authorizer* admin) : gate_(gate), admin_(admin) {}
   std::vector<prometheus::MetricFamily> Collect() const override;
 
  private:
   const CallGate& gate_;
+  const Authorizer* const admin_;
 };
 
 }  // namespace switchyard

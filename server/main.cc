@@ -89,8 +89,9 @@ int Serve(const ServerOptions& options) {
     text->untrained |= AnyUntrained(administration->catalog().Describe());
   }
   serving = 1;
-  auto server = Server::Start(options, *text, resident, administration == nullptr ? nullptr : &administration->catalog(),
-                              administration == nullptr ? nullptr : &administration->divergence());
+  Administered administered;
+  if (administration != nullptr) administered = {&administration->catalog(), &administration->divergence(), administration->authorizer()};
+  auto server = Server::Start(options, *text, resident, administered);
   if (!server.ok()) return Fail(server.status());
 
   const auto snapshot = (*engine)->snapshot();

@@ -92,7 +92,7 @@ struct Server::Impl {
 Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, ServedModel model, ResidentBytes resident,
-                                                const Catalog* catalog, DivergenceWatch* divergence) {
+                                                const Administered& administered) {
   auto impl = std::make_unique<Impl>();
   impl->options = options;
   impl->model = std::move(model);
@@ -100,15 +100,16 @@ StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, Se
   impl->workers = std::make_unique<WorkerPool>(options.workers, options.max_pending_requests);
   RequestLimits limits = options.limits;
   limits.max_reply_bytes = int64_t{options.max_message_mib} << 20;
-  impl->context = {&impl->model, limits, impl->workers.get(), impl->gate.get(), divergence};
+  impl->context = {&impl->model, limits, impl->workers.get(), impl->gate.get(), administered.divergence};
   impl->service = std::make_unique<InferenceService>(impl->context);
   impl->status = std::make_unique<StatusJson>(*impl->model.engine, impl->requests, impl->model.dtype, impl->model.untrained);
   if (!options.metrics.empty()) {
     std::vector<std::shared_ptr<const prometheus::Collectable>> metrics = {
         std::make_shared<MetricsCollectable>(*impl->model.engine, impl->requests, resident),
-        std::make_shared<RouterCollectable>(*impl->model.engine, impl->window), std::make_shared<GateCollectable>(*impl->gate)};
-    if (divergence != nullptr) metrics.push_back(std::make_shared<DivergenceCollectable>(*divergence));
-    if (catalog != nullptr) metrics.push_back(std::make_shared<CatalogCollectable>(*catalog));
+        std::make_shared<RouterCollectable>(*impl->model.engine, impl->window),
+        std::make_shared<GateCollectable>(*impl->gate, administered.authorizer)};
+    if (administered.divergence != nullptr) metrics.push_back(std::make_shared<DivergenceCollectable>(*administered.divergence));
+    if (administered.catalog != nullptr) metrics.push_back(std::make_shared<CatalogCollectable>(*administered.catalog));
     if (options.tls.enabled()) metrics.push_back(std::make_shared<CertificateCollectable>(options.tls.certificate));
     auto pages = WebPages(impl->gate->authorizer(), impl->status.get(), std::move(metrics));
     ASSIGN_OR_RETURN(impl->http, HttpServer::Start(options.metrics, std::move(pages)));

@@ -13,13 +13,23 @@
 
 namespace switchyard {
 
+class Authorizer;
+class DivergenceWatch;
+
+// What a server that can be changed while it runs has beside its engine; null: it has not.
+struct Administered {
+  const Catalog* catalog = nullptr;
+  DivergenceWatch* divergence = nullptr;   // measures the rivals of the stable router
+  const Authorizer* authorizer = nullptr;  // of the admin port
+};
+
 // Not thread-safe: Start, Drain and the destructor belong to one thread (main, or a test).
 class Server {
  public:
-  // `model.engine`, `catalog` (null: nothing changes what is served) and `divergence` (null: no rivals are measured) must outlive the
-  // server. UNAVAILABLE when an address cannot be bound. Health is SERVING when this returns.
+  // `model.engine` and what `administered` names must outlive the server. UNAVAILABLE when an address cannot be bound. Health is SERVING
+  // when this returns.
   static StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options, ServedModel model, ResidentBytes resident,
-                                                 const Catalog* catalog = nullptr, DivergenceWatch* divergence = nullptr);
+                                                 const Administered& administered = {});
   // Drains within no time if Drain was not called.
   ~Server();
 

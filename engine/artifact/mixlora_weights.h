@@ -26,8 +26,8 @@ struct MixLoraWeights {
 };
 
 // `directory` holds adapter_model.safetensors or adapter_model.bin, with the names of today (mlp.moe_gate, mlp.gate_proj.experts.0) or of
-// old (gate, experts.0.w1_proj). The tensors are those that `config` asks for, no more and no less. UNIMPLEMENTED for a name that is no part
-// of MixLoRA, LoRAMoE's among them; DATA_LOSS for a missing tensor or NaN; INVALID_ARGUMENT for shapes that do not fit.
+// old (gate, experts.0.w1_proj). The tensors are those that `config` asks for, no more and no less. UNIMPLEMENTED for a name that is no
+// part of MixLoRA, LoRAMoE's among them; DATA_LOSS for a missing tensor or NaN; INVALID_ARGUMENT for shapes that do not fit.
 StatusOr<MixLoraWeights> ReadMixLoraWeights(const std::string& directory, const MixLoraConfig& config, const ModelConfig& base);
 
 }  // namespace switchyard

@@ -176,7 +176,7 @@ StatusOr<LoadedContent> Catalog::LoadDesired(DesiredState* state, Inspector& ins
 StatusOr<uint64_t> Catalog::Submit(ChangeRequest request) {
   RETURN_IF_ERROR(CheckRequest(request));
   Job job;
-  job.id = log_->Add(Summary(request), KindOf(request), request.dry_run);
+  job.id = log_->Add(Summary(request), KindOf(request), request.dry_run, request.requested_by);
   const uint64_t id = job.id;
   job.request = std::move(request);
   Status refused;
@@ -194,7 +194,13 @@ StatusOr<uint64_t> Catalog::Submit(ChangeRequest request) {
     operation.state = OperationState::kFailed;
     operation.error = refused;
   });
+  TellEnd(id);
   return refused;
+}
+
+void Catalog::TellEnd(uint64_t id) const {
+  if (!options_.ended) return;
+  if (const auto operation = log_->Get(id); operation.ok()) options_.ended(*operation);
 }
 
 void Catalog::Run() {
@@ -223,6 +229,8 @@ void Catalog::Execute(const Job& job) {
     if (status.ok()) operation.step = LoadStep::kDone;
     operation.revision = revision_;
   });
+  TellEnd(job.id);
+  if (job.request.ended) job.request.ended(status);
 }
 
 Status Catalog::Apply(const Job& job) {

@@ -43,6 +43,8 @@ struct CatalogOptions {
   size_t max_operations = 256;             // finished ones that are remembered
   size_t max_history = 16;                 // revisions one can roll back to, at most kMaxHistory
   FileSystem* files = FileSystem::Real();  // must outlive the catalog
+  // Every operation that has ended, refused ones included, on the catalog's thread or the submitter's; must not block. Null: nobody.
+  std::function<void(const Operation&)> ended;
   WarmFn warm;  // runs before a set is published, on the loader thread; an error refuses the set. Null: nothing to warm
 };
 
@@ -114,6 +116,7 @@ class Catalog {
   void Execute(const Job& job);
   Status Apply(const Job& job);
   Status Publish(uint64_t id, LoadedContent next);
+  void TellEnd(uint64_t id) const;
   void BeginStep(uint64_t id, LoadStep step);
   // What of `old` nothing new runs on.
   std::vector<Operation::Retired> Retire(uint64_t id, const LoadedContent& old, const LoadedContent& next);

@@ -54,8 +54,11 @@ struct ChangeRequest {
   // Give a role to a router some of whose experts are not served, or unload an expert that a router with a role was made with: those are
   // masked.
   bool allow_masking = false;
-  bool dry_run = false;  // resolve, inspect, plan and compare with the budgets; load and change nothing
-  std::string reason{};  // why, where nobody asked: part of the operation's summary
+  bool dry_run = false;        // resolve, inspect, plan and compare with the budgets; load and change nothing
+  std::string reason{};        // why, where nobody asked: part of the operation's summary
+  std::string requested_by{};  // who asked, for the log and the operation
+  // Told when the operation has ended, on the catalog's thread; must not block. Not called for a request that Submit refuses. Null: nobody.
+  std::function<void(const Status&)> ended{};
 };
 
 inline constexpr size_t kMaxChanges = 256;

@@ -27,11 +27,12 @@ int64_t Operation::retiring_bytes() const {
   return bytes;
 }
 
-uint64_t OperationLog::Add(std::string summary, std::string kind, bool dry_run) {
+uint64_t OperationLog::Add(std::string summary, std::string kind, bool dry_run, std::string requested_by) {
   std::lock_guard lock(mutex_);
   Operation& operation = operations_[++last_id_];
   operation.id = last_id_;
   operation.summary = std::move(summary);
+  operation.requested_by = std::move(requested_by);
   operation.kind = std::move(kind);
   operation.dry_run = dry_run;
   operation.created_unix_ms =

@@ -42,6 +42,7 @@ const char* StateName(OperationState state);
 struct Operation {
   uint64_t id = 0;
   std::string summary;
+  std::string requested_by;
   std::string kind;  // KindOf its request
   bool dry_run = false;
   OperationState state = OperationState::kQueued;
@@ -79,7 +80,7 @@ class OperationLog {
  public:
   explicit OperationLog(size_t max_finished) : max_finished_(max_finished) {}
 
-  uint64_t Add(std::string summary, std::string kind, bool dry_run);
+  uint64_t Add(std::string summary, std::string kind, bool dry_run, std::string requested_by = "");
   // Changes one under the log's lock, and wakes those who wait; unknown ids (forgotten already) are ignored.
   void Update(uint64_t id, const std::function<void(Operation&)>& change);
   StatusOr<Operation> Get(uint64_t id) const;  // NOT_FOUND: never was, or forgotten

@@ -333,6 +333,13 @@ TEST_F(CatalogTest, ADryRunTellsBytesFitAndBothListsAndChangesNothing) {
 TEST_F(CatalogTest, AFullQueueRefusesAndAStopRefusesWhatWaits) {
   options_.max_queued = 1;
   options_.max_operations = 1 << 30;  // every refused submission below is one
+  std::mutex mutex;
+  std::map<uint64_t, absl::StatusCode> told;  // guarded by mutex
+  options_.ended = [&](const Operation& operation) {
+    EXPECT_TRUE(operation.finished());
+    const std::lock_guard lock(mutex);
+    EXPECT_TRUE(told.emplace(operation.id, operation.error.code()).second) << "told twice";
+  };
   Start();
   absl::Notification entered, go;
   builder_.before_load = [&] {
@@ -341,7 +348,11 @@ TEST_F(CatalogTest, AFullQueueRefusesAndAStopRefusesWhatWaits) {
   };
   const auto running = catalog_->Submit(Of(Load("med", "med-1")));
   entered.WaitForNotification();
-  const auto waiting = catalog_->Submit(Of(Load("law", "law-2", true)));
+  ChangeRequest waits = Of(Load("law", "law-2", true));
+  waits.requested_by = "somebody";
+  Status waits_ended = OkStatus();
+  waits.ended = [&](const Status& status) { waits_ended = status; };
+  const auto waiting = catalog_->Submit(std::move(waits));
   ASSERT_TRUE(waiting.ok());
   EXPECT_EQ(catalog_->Submit(Of(PromoteChange{})).status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_FALSE(catalog_->Wait(*waiting, std::chrono::steady_clock::now())->finished()) << "a deadline ends the wait, not the operation";
@@ -351,6 +362,11 @@ TEST_F(CatalogTest, AFullQueueRefusesAndAStopRefusesWhatWaits) {
   stopper.join();
   EXPECT_EQ(Finished(*running).state, OperationState::kSucceeded);
   EXPECT_EQ(Finished(*waiting).error.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(Finished(*waiting).requested_by, "somebody");
+  EXPECT_EQ(waits_ended.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(told.at(*running), absl::StatusCode::kOk);
+  EXPECT_EQ(told.at(*waiting), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(told.at(*waiting + 1), absl::StatusCode::kResourceExhausted);
 }
 
 TEST_F(CatalogTest, OnlyTheLatestOperationsAreRemembered) {

@@ -172,11 +172,12 @@ TEST_F(DivergenceWatchTest, ACrossedBoundTakesTheRoleAwayOnceARevision) {
   std::atomic<int> calls{0};
   std::string reason;
   DivergenceWatch watch({.max_best_changed = 0.1, .min_requests = 6}, engine_.get(),
-                        [&](RouterRole role, uint64_t revision, const std::string& why) {
+                        [&](RouterRole role, uint64_t revision, const std::string& why, const DivergenceWatch::Settled& settled) {
                           EXPECT_EQ(role, RouterRole::kShadow);
                           EXPECT_EQ(revision, calls == 0 ? 7u : 8u);
                           reason = why;
                           ++calls;
+                          settled(true);
                         });
   AnswerAll(watch, RouterRole::kShadow, 5);
   EXPECT_EQ(calls, 0) << "five comparisons are too few";
@@ -188,6 +189,33 @@ TEST_F(DivergenceWatchTest, ACrossedBoundTakesTheRoleAwayOnceARevision) {
   Publish(nullptr, engine_->serving()->shadow, 8);  // something else changed; the shadow is still there
   AnswerAll(watch, RouterRole::kShadow, 1);
   EXPECT_TRUE(Eventually([&] { return calls == 2; }));
+}
+
+// A full queue of changes, or a disk that cannot keep them.
+TEST_F(DivergenceWatchTest, ARoleThatCouldNotBeTakenAwayIsTriedAgain) {
+  Publish(nullptr, SnapshotLike("generation-2"), 7);
+  std::atomic<int> calls{0};
+  DivergenceWatch watch({.max_best_changed = 0.1, .min_requests = 1, .retry_after = std::chrono::milliseconds(0)}, engine_.get(),
+                        [&](RouterRole, uint64_t revision, const std::string&, const DivergenceWatch::Settled& settled) {
+                          EXPECT_EQ(revision, 7u);
+                          settled(++calls == 3);
+                        });
+  AnswerAll(watch, RouterRole::kShadow, 20);
+  EXPECT_EQ(calls, 3) << "twice in vain, then done";
+  EXPECT_EQ(watch.totals(RouterRole::kShadow)->taken_away, 1u);
+  EXPECT_EQ(watch.totals(RouterRole::kShadow)->not_taken_away, 2u);
+}
+
+TEST_F(DivergenceWatchTest, ARoleThatCouldNotBeTakenAwayIsLeftInPeaceForAWhile) {
+  Publish(nullptr, SnapshotLike("generation-2"), 7);
+  std::atomic<int> calls{0};
+  DivergenceWatch watch({.max_best_changed = 0.1, .min_requests = 1, .retry_after = std::chrono::hours(1)}, engine_.get(),
+                        [&](RouterRole, uint64_t, const std::string&, const DivergenceWatch::Settled& settled) {
+                          ++calls;
+                          settled(false);
+                        });
+  AnswerAll(watch, RouterRole::kShadow, 20);
+  EXPECT_EQ(calls, 1);
 }
 
 TEST_F(DivergenceWatchTest, ANewRivalBeginsWithoutFigures) {
@@ -207,9 +235,10 @@ TEST_F(DivergenceWatchTest, ANewRivalBeginsWithoutFigures) {
 TEST_F(DivergenceWatchTest, ARivalThatFailsWhereStableDoesNotLosesItsRole) {
   Publish(nullptr, SnapshotLike("generation-2"));
   std::atomic<int> calls{0};
-  DivergenceWatch watch({}, engine_.get(), [&](RouterRole, uint64_t, const std::string& why) {
+  DivergenceWatch watch({}, engine_.get(), [&](RouterRole, uint64_t, const std::string& why, const DivergenceWatch::Settled& settled) {
     EXPECT_THAT(why, HasSubstr("INTERNAL"));
     ++calls;
+    settled(true);
   });
   runner_.FailStep(2);
   watch.Answered(Tokens(stable_));
@@ -221,10 +250,12 @@ TEST_F(DivergenceWatchTest, ACanarysOwnFailureCounts) {
   const auto canary = SnapshotLike("generation-2");
   Publish(canary, nullptr);
   int calls = 0;
-  DivergenceWatch watch({.max_failures = 2}, engine_.get(), [&](RouterRole role, uint64_t, const std::string&) {
-    EXPECT_EQ(role, RouterRole::kCanary);
-    ++calls;
-  });
+  DivergenceWatch watch({.max_failures = 2}, engine_.get(),
+                        [&](RouterRole role, uint64_t, const std::string&, const DivergenceWatch::Settled& settled) {
+                          EXPECT_EQ(role, RouterRole::kCanary);
+                          ++calls;
+                          settled(true);
+                        });
   watch.Failed(stable_, Internal("layer 1 is not finite"));
   watch.Failed(canary, Cancelled("gone"));
   watch.Failed(canary, Internal("layer 1 is not finite"));

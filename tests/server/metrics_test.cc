@@ -108,7 +108,7 @@ class CatalogMetricsTest : public MetricsTest {
     catalog_ = Catalog::Create(catalog, &builder_, initial, [this](ServingSet set) { engine_->Publish(std::move(set)); }).value();
     divergence_ = std::make_unique<DivergenceWatch>(DivergenceOptions{}, engine_.get(), nullptr);
     options.metrics = "127.0.0.1:0";
-    server_ = Server::Start(options, model_, {.base = 1, .kv = 4}, catalog_.get(), divergence_.get()).value();
+    server_ = Server::Start(options, model_, {.base = 1, .kv = 4}, {catalog_.get(), divergence_.get(), nullptr}).value();
     channel_ = NewChannel();
     stub_ = v1::Inference::NewStub(channel_);
   }
