@@ -17,6 +17,7 @@ namespace switchyard {
 
 class CallGate;
 class DivergenceWatch;
+class OpenStreams;
 
 // Shared by every call of a server; outlives them.
 struct CallContext {
@@ -25,6 +26,7 @@ struct CallContext {
   WorkerPool* workers = nullptr;
   CallGate* gate = nullptr;               // every method begins there
   DivergenceWatch* divergence = nullptr;  // null where no router can have a rival
+  OpenStreams* streams = nullptr;         // what a drain must end; null where nothing drains
 };
 
 // Connects a client's cancellation with an engine task that may not exist yet. Thread-safe.

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "server/call_gate.h"
+#include "server/open_streams.h"
 #include "server/score_job.h"
 #include "server/wire.h"
 
@@ -14,6 +15,7 @@ namespace {
 
 // Lives until gRPC (OnDone) and every request's reply have let go.
 class ScoreStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
+                              public EndableStream,
                               public std::enable_shared_from_this<ScoreStreamCall> {
  public:
   ScoreStreamCall(const CallContext& context, std::shared_ptr<CallTicket> ticket) : context_(context), ticket_(std::move(ticket)) {}
@@ -22,6 +24,7 @@ class ScoreStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
     self_ = shared_from_this();
     if (!ticket_->refusal().ok()) return Refuse();
     StartRead(&incoming_);
+    if (context_.streams != nullptr) context_.streams->Add(self_);
   }
 
   void OnReadDone(bool ok) override {
@@ -36,7 +39,7 @@ class ScoreStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
     auto link = std::make_shared<CancelLink>();
     links_.insert(link);
     const bool gone = finished_;
-    reading_ = !gone && HasRoom();
+    reading_ = !gone && !draining_ && HasRoom();
     if (reading_) StartRead(&incoming_);
     lock.unlock();
     if (gone) link->Cancel();
@@ -64,7 +67,16 @@ class ScoreStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
     for (const auto& link : links) link->Cancel();
   }
 
-  void OnDone() override { std::shared_ptr<ScoreStreamCall> last = std::move(self_); }
+  void EndWhenIdle() override {
+    std::lock_guard lock(mutex_);
+    draining_ = true;
+    Advance();
+  }
+
+  void OnDone() override {
+    if (context_.streams != nullptr) context_.streams->Remove(this);
+    std::shared_ptr<ScoreStreamCall> last = std::move(self_);
+  }
 
  private:
   // Refused at the gate: nothing is read.
@@ -121,14 +133,18 @@ class ScoreStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
       outgoing_.pop_front();
       writing_ = true;
     }
-    const bool read = !ended && !reads_done_ && !reading_ && HasRoom();
+    const bool read = !ended && !draining_ && !reads_done_ && !reading_ && HasRoom();
     if (read) reading_ = true;
-    const bool all_answered = reads_done_ && links_.empty() && outgoing_.empty() && !writing_;
+    // A read may be under way when a drain ends the stream: gRPC completes it without a message, and a question that was on its way here
+    // is the client's to ask elsewhere.
+    const bool all_answered = (reads_done_ || draining_) && links_.empty() && outgoing_.empty() && !writing_;
     finished_ = (ended && !writing_) || all_answered;
     if (write) StartWrite(&current_);
     if (read) StartRead(&incoming_);
     if (!finished_) return;
-    const Status status = ended ? Cancelled("the client went away") : OkStatus();
+    const Status status = ended         ? Cancelled("the client went away")
+                          : reads_done_ ? OkStatus()
+                                        : Unavailable("the server is draining: what it took is answered; open a stream elsewhere");
     ticket_->End(status);
     Finish(ToGrpc(status));
   }
@@ -142,7 +158,7 @@ class ScoreStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
   std::mutex mutex_;                             // guards what follows
   std::set<std::shared_ptr<CancelLink>> links_;  // one a request being worked on
   std::deque<grpc::ByteBuffer> outgoing_;
-  bool reading_ = true, writing_ = false, reads_done_ = false, cancelled_ = false, broken_ = false, finished_ = false;
+  bool reading_ = true, writing_ = false, reads_done_ = false, cancelled_ = false, broken_ = false, draining_ = false, finished_ = false;
 };
 
 }  // namespace

@@ -19,6 +19,7 @@
 #include "server/health_port.h"
 #include "server/inference_service.h"
 #include "server/log.h"
+#include "server/open_streams.h"
 #include "server/periodic.h"
 #include "server/route_window.h"
 #include "server/router_collectable.h"
@@ -76,6 +77,7 @@ struct Server::Impl {
   ServedModel model;
   RequestMetrics requests;
   std::unique_ptr<CallGate> gate;
+  OpenStreams streams;
   std::unique_ptr<WorkerPool> workers;
   CallContext context;
   std::unique_ptr<InferenceService> service;
@@ -100,7 +102,7 @@ StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, Se
   impl->workers = std::make_unique<WorkerPool>(options.workers, options.max_pending_requests);
   RequestLimits limits = options.limits;
   limits.max_reply_bytes = int64_t{options.max_message_mib} << 20;
-  impl->context = {&impl->model, limits, impl->workers.get(), impl->gate.get(), administered.divergence};
+  impl->context = {&impl->model, limits, impl->workers.get(), impl->gate.get(), administered.divergence, &impl->streams};
   impl->service = std::make_unique<InferenceService>(impl->context);
   impl->status = std::make_unique<StatusJson>(*impl->model.engine, impl->requests, impl->model.dtype, impl->model.untrained);
   if (!options.metrics.empty()) {
@@ -146,6 +148,8 @@ Status Server::Drain(const std::function<bool()>& hurry) {
   const auto delay_end = steady_clock::now() + FromSeconds(impl_->options.drain_delay_seconds);
   while (steady_clock::now() < delay_end && !hurry()) std::this_thread::sleep_for(kPoll);
 
+  // Before the engine refuses: what a stream has in work is still accepted, and its idle end sends the client elsewhere at once.
+  impl_->streams.EndAll();
   const auto deadline = steady_clock::now() + FromSeconds(impl_->options.drain_seconds);
   Status status;
   do {

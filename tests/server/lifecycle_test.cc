@@ -162,7 +162,7 @@ TEST_F(LifecycleTest, DrainingTwiceAndDestroyingAreHarmless) {
   EXPECT_TRUE(server_->Drain(Never).ok());
 }
 
-TEST_F(LifecycleTest, AnIdleScoreStreamDoesNotKeepTheServerForEver) {
+TEST_F(LifecycleTest, AnIdleScoreStreamIsSentElsewhereByADrain) {
   Start();
   grpc::ClientContext context;
   auto stream = stub_->ScoreStream(&context);
@@ -170,7 +170,36 @@ TEST_F(LifecycleTest, AnIdleScoreStreamDoesNotKeepTheServerForEver) {
   v1::ScoreResponse response;
   ASSERT_TRUE(stream->Read(&response));
   EXPECT_TRUE(server_->Drain(Never).ok());
-  EXPECT_FALSE(stream->Finish().ok());
+  EXPECT_FALSE(stream->Read(&response));
+  const grpc::Status status = stream->Finish();
+  EXPECT_EQ(status.error_code(), grpc::UNAVAILABLE) << status.error_message();
+  EXPECT_THAT(status.error_message(), HasSubstr("draining"));
+}
+
+TEST_F(LifecycleTest, ADrainAnswersWhatAScoreStreamHasInWorkBeforeItEndsIt) {
+  Start();
+  runner_->Hold();
+  grpc::ClientContext context;
+  auto stream = stub_->ScoreStream(&context);
+  constexpr int kQuestions = 5;
+  for (int i = 0; i < kQuestions; ++i) ASSERT_TRUE(stream->Write(ScoreOfText("the", {" a", " op"})));
+  runner_->WaitUntilHeld();
+  while (engine_->stats().running_tasks + engine_->stats().queued_tasks < kQuestions) std::this_thread::yield();
+  Status drained;
+  std::thread drainer([&] { drained = server_->Drain(Never); });
+  // A new stream is sent away at once, while the old one waits for the held step.
+  for (grpc::StatusCode code = grpc::OK; code != grpc::UNAVAILABLE;) {
+    grpc::ClientContext probe;
+    probe.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(50));
+    code = stub_->ScoreStream(&probe)->Finish().error_code();
+  }
+  runner_->Resume();
+  int answers = 0;
+  for (v1::ScoreResponse response; stream->Read(&response); ++answers) EXPECT_FALSE(response.has_error()) << response.error().message();
+  EXPECT_EQ(answers, kQuestions);
+  EXPECT_EQ(stream->Finish().error_code(), grpc::UNAVAILABLE);
+  drainer.join();
+  EXPECT_TRUE(drained.ok()) << drained;
 }
 
 TEST_F(LifecycleTest, ATakenAddressIsAnError) {
