@@ -10,6 +10,7 @@ namespace {
 
 constexpr const char* kPrompts[] = {"the", "the a the a", "a the the", "the the a a the the"};
 constexpr size_t kMostFailuresKept = 20;
+constexpr int64_t kNodeBytes = 250;  // of a map's and a set's node, with what the allocator adds
 
 std::string Prompt(int question) { return kPrompts[question / 4 % 4]; }
 
@@ -121,7 +122,9 @@ void SoakClients::Run(const std::string& address, uint32_t seed) {
     }
     ++answers_;
     latencies_ms_.push_back(ms);
-    seen_[{answer.generation, question}].insert(std::move(answer.content));
+    noted_bytes_ += sizeof(double);
+    const auto [content, is_new] = seen_[{answer.generation, question}].insert(std::move(answer.content));
+    if (is_new) noted_bytes_ += static_cast<int64_t>(content->capacity() + answer.generation.capacity()) + kNodeBytes;
   }
 }
 

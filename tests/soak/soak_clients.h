@@ -46,6 +46,8 @@ class SoakClients {
 
   uint64_t answers() const { return answers_; }
   uint64_t cancelled() const { return cancelled_; }
+  // About what `seen` and the latencies take by now.
+  int64_t noted_bytes() const { return noted_bytes_; }
   // After Stop.
   const std::vector<std::string>& failures() const { return failures_; }
   const std::vector<double>& latencies_ms() const { return latencies_ms_; }
@@ -57,6 +59,7 @@ class SoakClients {
 
   std::atomic<bool> stop_{false};
   std::atomic<uint64_t> answers_{0}, cancelled_{0};
+  std::atomic<int64_t> noted_bytes_{0};
   std::mutex mutex_;
   std::vector<std::string> failures_;                                  // guarded by mutex_
   std::vector<double> latencies_ms_;                                   // guarded by mutex_

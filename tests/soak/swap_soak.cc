@@ -41,6 +41,30 @@ int64_t RssBytes() {
   return resident * sysconf(_SC_PAGESIZE);
 }
 
+// Memory over the swaps, without what the soak itself notes down. The first fifth is left out: until then allocators and connections still
+// meet new sizes.
+class RssWatch {
+ public:
+  // Growth beyond this from the first half to the second is a leak: an eighth, and a floor for what short runs still warm up.
+  static constexpr int64_t kFloorBytes = 8 << 20;
+
+  explicit RssWatch(uint64_t swaps) : swaps_(swaps) {}
+  void Sample(uint64_t done, int64_t noted_bytes) {
+    if (done * 5 < swaps_ || done < next_) return;
+    next_ = done + std::max<uint64_t>(1, swaps_ / 200);
+    int64_t& most = done * 5 < swaps_ * 3 ? first_half_ : second_half_;
+    most = std::max(most, RssBytes() - noted_bytes);
+  }
+  int64_t first_half() const { return first_half_; }
+  int64_t second_half() const { return second_half_; }
+  bool flat() const { return second_half_ - first_half_ <= std::max(first_half_ / 8, kFloorBytes); }
+
+ private:
+  const uint64_t swaps_;
+  uint64_t next_ = 0;
+  int64_t first_half_ = 0, second_half_ = 0;
+};
+
 double Quantile(std::vector<double> values, double q) {
   if (values.empty()) return 0;
   std::sort(values.begin(), values.end());
@@ -132,14 +156,11 @@ int Soak(const Flags& flags) {
   }
   SoakClients clients(server->address(), flags.clients, flags.seed);
   const auto begin = std::chrono::steady_clock::now();
-  int64_t rss_warm = 0;
-  // Memory is compared from the first tenth on, when every allocator has met every size.
-  const SwapFigures figures = RunSwaps(**catalog, artifacts, flags.swaps, flags.seed, [&](uint64_t swaps) {
-    if (rss_warm == 0 && swaps * 10 >= flags.swaps) rss_warm = RssBytes();
-  });
+  RssWatch rss(flags.swaps);
+  const SwapFigures figures =
+      RunSwaps(**catalog, artifacts, flags.swaps, flags.seed, [&](uint64_t swaps) { rss.Sample(swaps, clients.noted_bytes()); });
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   clients.Stop();
-  const int64_t rss_end = RssBytes();
   const std::vector<std::string> violations = server->violations();
   const uint64_t last_revision = (*catalog)->Describe().revision;
   (*catalog)->Stop();
@@ -147,6 +168,7 @@ int Soak(const Flags& flags) {
   std::vector<std::string> wrong = figures.wrong;
   if (!persisted.ok() || persisted->revision != last_revision) wrong.push_back("the state file is not at the last revision");
   const std::vector<std::string> mixed = Mixed(clients, recipes, artifacts);
+  if (!rss.flat()) wrong.push_back(absl::StrFormat("memory grew from %d to %d bytes", rss.first_half(), rss.second_half()));
   catalog->reset();
   server.reset();
   if (*builder.live_parts != 0 || *builder.live_snapshots != 0) {
@@ -168,8 +190,9 @@ int Soak(const Flags& flags) {
                                    {"mixed", mixed.size()},
                                    {"violations", violations.size()},
                                    {"wrong_operations", wrong.size()},
-                                   {"rss_after_a_tenth_bytes", rss_warm},
-                                   {"rss_end_bytes", rss_end},
+                                   {"rss_first_half_bytes", rss.first_half()},
+                                   {"rss_second_half_bytes", rss.second_half()},
+                                   {"noted_by_the_soak_bytes", clients.noted_bytes()},
                                    {"request", Times(clients.latencies_ms())}};
   std::set<std::string> generations;
   for (const auto& [key, contents] : clients.seen()) generations.insert(key.first);
