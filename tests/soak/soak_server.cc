@@ -11,6 +11,7 @@ namespace {
 FakeModelRunner::Options ModelOptions() {
   FakeModelRunner::Options options;
   options.num_blocks = 512;
+  options.keep_steps = false;
   return options;
 }
 

@@ -212,7 +212,7 @@ StatusOr<StepResult> FakeModelRunner::Run(const Step& step) {
                       .log_prob_queries = static_cast<int32_t>(step.logprobs.size()),
                       .generation = step.snapshot->info().generation};
     for (const Segment& segment : step.segments) record.single_row_segments += segment.end - segment.begin == 1;
-    steps_.push_back(std::move(record));
+    if (options_.keep_steps) steps_.push_back(std::move(record));
     failing = failing_steps_.contains(steps_.size());
     poisoned = poisoned_steps_.contains(steps_.size());
   }

@@ -50,6 +50,7 @@ class FakeModelRunner final : public ModelRunner {
     int32_t top_k = 2;
     bool has_router = true;
     std::vector<TokenId> eos_tokens = {1};
+    bool keep_steps = true;  // false: no records, which look like a leak in long runs; FailStep, PoisonStep and steps() need them
   };
   struct StepRecord {
     int32_t rows = 0;
