@@ -46,6 +46,7 @@ CLI::App* AdminCommand::AddChange(CLI::App& admin, const char* name, const char*
   CLI::App* verb =
       AddVerb(admin, name, what, [this, make = std::move(make)](CommandEnvironment& environment) { return Apply(environment, make); });
   verb->add_option("--expect-revision", expected_revision_, "Refuse when the catalog is not at this revision")->type_name("N");
+  verb->add_flag("--dry-run", dry_run_, "Only say whether it would succeed: bytes, fit and compatibility");
   verb->add_flag("--allow-masking", allow_masking_, "Accept a router that misses some of its experts: they are masked");
   verb->add_option("--wait", wait_s_, "Wait this long for the end; 0: answer at once")
       ->type_name("SECONDS")
@@ -63,20 +64,16 @@ void AdminCommand::AddArtifactFlags(CLI::App& verb, const char* form, const char
 }
 
 void AdminCommand::AddLoads(CLI::App& admin) {
-  const auto add = [&](const char* name, const char* what, bool replace, bool dry_run) {
-    CLI::App* verb =
-        AddChange(admin, name, what, [=, this](v1::ApplyRequest* request) { return MakeLoad(replace || replace_, dry_run, request); });
+  const auto add = [&](const char* name, const char* what, bool replace) {
+    CLI::App* verb = AddChange(admin, name, what, [=, this](v1::ApplyRequest* request) { return MakeLoad(replace, request); });
     AddArtifactFlags(*verb, "NAME=DIRECTORY", "A PEFT directory below the server's artifact root; may be repeated",
                      "A router artifact; may be repeated");
     verb->add_option("--zero", zero_, "The zero expert under this name")->type_name("NAME");
     verb->add_option("--role", role_, "Give the (one) router a role in the same change: stable, canary, shadow")->type_name("ROLE");
     verb->add_option("--share", share_, "Of a canary or shadow, 0 to 1")->type_name("SHARE");
-    return verb;
   };
-  add("load", "Load experts and routers under new names", false, false);
-  add("replace", "Put other content under names that are there", true, false);
-  add("dry-run", "Bytes, fit and compatibility of a load, without doing it", false, true)
-      ->add_flag("--replace", replace_, "Of a replace instead of a load");
+  add("load", "Load experts and routers under new names", false);
+  add("replace", "Put other content under names that are there", true);
 }
 
 void AdminCommand::AddOthers(CLI::App& admin) {
@@ -160,7 +157,7 @@ ExitCode AdminCommand::Run(CommandEnvironment& environment) {
 
 // ---------------------------------------------------------------------------------------------------------------- requests
 
-Status AdminCommand::MakeLoad(bool replace, bool dry_run, v1::ApplyRequest* request) const {
+Status AdminCommand::MakeLoad(bool replace, v1::ApplyRequest* request) const {
   const auto add = [&](v1::ArtifactKind kind, const std::string& name, const std::string& directory) {
     v1::LoadChange* load = request->add_changes()->mutable_load();
     load->set_kind(kind);
@@ -183,7 +180,6 @@ Status AdminCommand::MakeLoad(bool replace, bool dry_run, v1::ApplyRequest* requ
   if (request->changes_size() == 0) return InvalidArgument("nothing to load: give --expert NAME=DIRECTORY or --router NAME=DIRECTORY");
   if (expected_generation_ && request->changes_size() > 1)
     return InvalidArgument("--expect-generation needs exactly one --expert or --router");
-  request->set_dry_run(dry_run);
   if (role_.empty()) return OkStatus();
   if (routers_.size() != 1) return InvalidArgument("--role needs exactly one --router, found %d", routers_.size());
   ASSIGN_OR_RETURN(const v1::RouterRole role, RoleOf(role_));
@@ -245,6 +241,7 @@ ExitCode AdminCommand::Apply(CommandEnvironment& environment, const MakeFn& make
   v1::ApplyRequest request;
   if (const Status status = make(&request); !status.ok()) return Fail(environment.terminal, status);
   request.set_allow_masking(allow_masking_);
+  request.set_dry_run(dry_run_);
   request.set_wait_ms(static_cast<uint32_t>(wait_s_ * 1000));
   if (expected_revision_) request.set_expected_revision(*expected_revision_);
   v1::Operation operation;

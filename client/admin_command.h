@@ -32,7 +32,7 @@ class AdminCommand : public Command {
   void AddOthers(CLI::App& admin);
   void AddReads(CLI::App& admin);
 
-  Status MakeLoad(bool replace, bool dry_run, v1::ApplyRequest* request) const;
+  Status MakeLoad(bool replace, v1::ApplyRequest* request) const;
   Status MakeUnload(v1::ApplyRequest* request) const;
   Status MakeAlias(v1::ApplyRequest* request) const;
   Status MakeRole(v1::RouterRole role, v1::ApplyRequest* request) const;
@@ -43,7 +43,7 @@ class AdminCommand : public Command {
 
   ConnectionOptions connection_;
   std::vector<Verb> verbs_;
-  bool json_ = false, allow_masking_ = false, replace_ = false, off_ = false;
+  bool json_ = false, allow_masking_ = false, dry_run_ = false, off_ = false;
   std::vector<std::string> experts_, routers_;
   std::string zero_, role_, router_, kind_, name_;
   std::optional<std::string> expected_generation_;

@@ -38,7 +38,8 @@ CLI::App* EvalCommand::AddTo(CLI::App& app) {
   list("--row", &row_texts_, "A row; may be given several times", "LABEL=ROUTING[@HOST:PORT,...]");
   command->add_option("--rows", standard_rows_, "standard: base, oracle, every expert, learned; before those of --row")
       ->type_name("standard");
-  list("--judge", &judge_names_, "letter, sum, token, char, byte, pmi, generated-letter, generated-dense2moe; text, generated, all",
+  list("--judge", &judge_names_,
+       "letter, sum, token, char, byte, pmi, generated-letter, generated-dense2moe, generated-dense2moe-text; text, generated, all",
        "NAME");
   const auto text = [&](const char* name, std::string* into, const char* help, const char* type) {
     command->add_option(name, *into, help)->type_name(type);
@@ -171,8 +172,8 @@ ExitCode EvalCommand::Run(CommandEnvironment& environment) {
   if (!state_file_.empty()) {
     std::vector<std::string> snapshots;
     for (const EvalTarget& target : targets_) snapshots.push_back(target.model.generations().snapshot());
-    auto opened =
-        EvalState::Open(state_file_, EvalIdentity(rows_, sets_, options_.judges, options_.templates, snapshots), rows_, sets_, &answers);
+    auto opened = EvalState::Open(
+        state_file_, EvalIdentity(rows_, sets_, options_.judges, options_.templates, options_.truncate, snapshots), rows_, sets_, &answers);
     if (!opened.ok()) return Fail(terminal, opened.status());
     state = *std::move(opened);
   }

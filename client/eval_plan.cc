@@ -6,21 +6,24 @@
 
 namespace switchyard::client {
 
-const std::array<JudgeName, kEvalJudgeCount> kEvalJudgeNames = {{{"letter", "letter"},
-                                                                 {"sum", "text, sum"},
-                                                                 {"token", "text, per token"},
-                                                                 {"char", "text, per character"},
-                                                                 {"byte", "text, per byte"},
-                                                                 {"pmi", "text, PMI"},
-                                                                 {"generated-letter", "generated, letter"},
-                                                                 {"generated-dense2moe", "generated, Dense2MoE's rule"}}};
+const std::array<JudgeName, kEvalJudgeCount> kEvalJudgeNames = {
+    {{"letter", "letter"},
+     {"sum", "text, sum"},
+     {"token", "text, per token"},
+     {"char", "text, per character"},
+     {"byte", "text, per byte"},
+     {"pmi", "text, PMI"},
+     {"generated-letter", "generated, letter"},
+     {"generated-dense2moe", "generated, Dense2MoE's rule"},
+     {"generated-dense2moe-text", "generated, Dense2MoE's rule or the option's text"}}};
 
 StatusOr<int> ParseEvalJudge(std::string_view name) {
   for (int judge = 0; judge < kEvalJudgeCount; ++judge) {
     if (kEvalJudgeNames[judge].id == name) return judge;
   }
-  return InvalidArgument("expected a judge (letter, sum, token, char, byte, pmi, generated-letter, generated-dense2moe), found \"%s\"",
-                         name);
+  std::string known;
+  for (const JudgeName& judge : kEvalJudgeNames) known += (known.empty() ? "" : ", ") + std::string(judge.id);
+  return InvalidArgument("expected a judge (%s), found \"%s\"", known, name);
 }
 
 StatusOr<EvalJudges> ParseEvalJudges(const std::vector<std::string>& names) {

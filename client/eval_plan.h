@@ -28,11 +28,13 @@ struct EvalSet {
   McqSet data;
 };
 
-// The judges of mcq_judge.h, and two rules for generated answers.
+// The judges of mcq_judge.h, and rules for generated answers (engine/mcq/generated_answer.h). The last is Dense2MoE's total: its letter, or
+// else the text of the right option anywhere in what was generated.
 inline constexpr int kEvalGeneratedLetter = kJudgeCount;
 inline constexpr int kEvalGeneratedDense2Moe = kJudgeCount + 1;
-inline constexpr int kEvalJudgeCount = kJudgeCount + 2;
-// What --judge calls them: letter, sum, token, char, byte, pmi, generated-letter, generated-dense2moe.
+inline constexpr int kEvalGeneratedDense2MoeText = kJudgeCount + 2;
+inline constexpr int kEvalJudgeCount = kJudgeCount + 3;
+// What --judge calls them: letter, sum, token, char, byte, pmi, generated-letter, generated-dense2moe, generated-dense2moe-text.
 extern const std::array<JudgeName, kEvalJudgeCount> kEvalJudgeNames;
 using EvalJudges = std::array<bool, kEvalJudgeCount>;
 // Right or wrong by each judge; nothing where it did not run or is not defined.

@@ -48,10 +48,12 @@ grpc::Status Score(const McqQuestion& question, const EvalTarget& target, const 
 
 grpc::Status Generate(const McqQuestion& question, const EvalTarget& target, const EvalRunOptions& options, const v1::Routing& routing,
                       EvalAnswer* result) {
-  if (!options.judges[kEvalGeneratedLetter] && !options.judges[kEvalGeneratedDense2Moe]) return grpc::Status::OK;
+  const auto wanted = [&](int judge) { return options.judges[judge]; };
+  if (!wanted(kEvalGeneratedLetter) && !wanted(kEvalGeneratedDense2Moe) && !wanted(kEvalGeneratedDense2MoeText)) return grpc::Status::OK;
   v1::GenerateRequest request;
   request.set_id(question.id);
   request.set_text(Dense2MoePrompt(question) + kDense2MoeAnswerStart);
+  request.set_add_special_tokens(false);  // the prompt begins with a BOS of its own
   request.set_max_tokens(kDense2MoeNewTokens);
   request.mutable_sampling()->set_temperature(0);
   request.mutable_sampling()->set_repetition_penalty(1);
@@ -61,10 +63,12 @@ grpc::Status Generate(const McqQuestion& question, const EvalTarget& target, con
   v1::GenerateResponse reply;
   const grpc::Status status = CallWithRetry(options.retry, [&] { return target.pool->Next().Generate(request, &reply); });
   if (!status.ok()) return status;
-  for (const auto& [index, rule] :
-       {std::pair(kEvalGeneratedLetter, GeneratedJudge::kLetter), std::pair(kEvalGeneratedDense2Moe, GeneratedJudge::kDense2Moe)}) {
-    if (options.judges[index]) result->verdict[index] = JudgeGenerated(question, reply.text(), rule).correct;
+  if (wanted(kEvalGeneratedLetter)) {
+    result->verdict[kEvalGeneratedLetter] = JudgeGenerated(question, reply.text(), GeneratedJudge::kLetter).correct;
   }
+  const GeneratedVerdict dense2moe = JudgeGenerated(question, reply.text(), GeneratedJudge::kDense2Moe);
+  if (wanted(kEvalGeneratedDense2Moe)) result->verdict[kEvalGeneratedDense2Moe] = dense2moe.correct;
+  if (wanted(kEvalGeneratedDense2MoeText)) result->verdict[kEvalGeneratedDense2MoeText] = dense2moe.correct || dense2moe.text_fallback;
   result->snapshot = reply.finish().generations().snapshot();
   return status;
 }

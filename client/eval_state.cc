@@ -60,7 +60,7 @@ bool ReadAnswer(const Json& line, const std::vector<EvalRow>& rows, const std::v
 }  // namespace
 
 std::string EvalIdentity(const std::vector<EvalRow>& rows, const std::vector<EvalSet>& sets, const EvalJudges& judges,
-                         const PromptTemplates& templates, const std::vector<std::string>& snapshots) {
+                         const PromptTemplates& templates, bool truncate, const std::vector<std::string>& snapshots) {
   Json json = {{"evaluation", 1}, {"rows", Json::array()}, {"sets", Json::array()}, {"judges", Json::array()}};
   for (size_t i = 0; i < rows.size(); ++i) {
     json["rows"].push_back({{"label", rows[i].label}, {"routing", rows[i].routing}, {"snapshot", snapshots[i]}});
@@ -71,6 +71,7 @@ std::string EvalIdentity(const std::vector<EvalRow>& rows, const std::vector<Eva
   for (int judge = 0; judge < kEvalJudgeCount; ++judge) {
     if (judges[judge]) json["judges"].push_back(std::string(kEvalJudgeNames[judge].id));
   }
+  json["truncate"] = truncate;
   json["prompts"] = absl::StrFormat("%016x", Hash(Dump(Json{templates.letter, templates.text, templates.unconditional})));
   return Dump(json);
 }
@@ -84,7 +85,8 @@ StatusOr<EvalState> EvalState::Open(const std::string& path, const std::string& 
     while (const std::optional<Line> line = reader.Next()) {
       if (line->number == 1 && (line->complete ? line->text != identity : identity.rfind(line->text, 0) != 0)) {
         return FailedPrecondition(
-            "%s belongs to another evaluation (other rows, questions, judges, prompts or model generations). Choose another --state.\n"
+            "%s belongs to another evaluation (other rows, questions, judges, prompts, --truncate or model generations). Choose another "
+            "--state.\n"
             "  there: %s\n  here:  %s",
             path, line->text.substr(0, 4000), identity);
       }

@@ -21,9 +21,9 @@ struct EvalAnswer {
 using EvalKey = std::tuple<size_t, size_t, size_t>;  // row, set, question: indices
 using EvalAnswers = std::map<EvalKey, EvalAnswer>;
 
-// What two runs must share to be one: rows, questions (a hash over all they hold), judges, prompts, and the snapshot each row is pinned to.
+// What two runs must share to be one: rows, questions (a hash over all they hold), judges, prompts, whether long ones are cut, and the snapshot each row is pinned to.
 std::string EvalIdentity(const std::vector<EvalRow>& rows, const std::vector<EvalSet>& sets, const EvalJudges& judges,
-                         const PromptTemplates& templates, const std::vector<std::string>& snapshots);
+                         const PromptTemplates& templates, bool truncate, const std::vector<std::string>& snapshots);
 
 // Thread-compatible.
 class EvalState {

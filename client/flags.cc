@@ -96,11 +96,14 @@ Status ParseRoutingFlags(const RoutingFlags& flags, v1::Routing* routing, v1::Pi
 std::vector<CLI::Option*> PromptFlags::AddTo(CLI::App& app) {
   return {app.add_option("prompt", prompt, "The prompt; - reads it from standard input")->type_name("PROMPT"),
           app.add_flag("--chat", chat, "Send it as a user's message through the model's chat template"),
-          app.add_option("--system", system, "The system message before it (with --chat)")->type_name("TEXT")};
+          app.add_option("--system", system, "The system message before it (with --chat)")->type_name("TEXT"),
+          app.add_flag("--no-special-tokens", no_special_tokens, "Without the prefix (BOS) that the tokenizer puts before a text")};
 }
 
 StatusOr<std::string> ReadPrompt(const PromptFlags& flags, std::istream& in) {
   if (!flags.system.empty() && !flags.chat) return InvalidArgument("--system needs --chat");
+  if (flags.no_special_tokens && flags.chat)
+    return InvalidArgument("--no-special-tokens is for a text: a chat has the tokens of its template");
   std::string prompt = flags.prompt;
   if (prompt == "-") prompt.assign(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
   if (!IsValidUtf8(prompt) || !IsValidUtf8(flags.system)) return InvalidArgument("the prompt is not UTF-8");

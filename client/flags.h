@@ -33,16 +33,18 @@ struct RoutingFlags {
 template <typename Request>
 Status ApplyRouting(const RoutingFlags& flags, Request* request);
 
-// PROMPT, --chat, --system
+// PROMPT, --chat, --system, --no-special-tokens
 struct PromptFlags {
   std::string prompt;
   bool chat = false;
+  bool no_special_tokens = false;
   std::string system;
 
   std::vector<CLI::Option*> AddTo(CLI::App& app);
 };
 
-// "-" is all of `in`. INVALID_ARGUMENT when the prompt is not UTF-8, or --system is given without --chat.
+// "-" is all of `in`. INVALID_ARGUMENT when the prompt is not UTF-8, or --system is given without --chat, or --no-special-tokens
+// with it.
 template <typename Request>
 Status ApplyPrompt(const PromptFlags& flags, std::istream& in, Request* request);
 
@@ -83,6 +85,7 @@ Status ApplyPrompt(const PromptFlags& flags, std::istream& in, Request* request)
     *request->mutable_chat() = MakeChat(flags, prompt);
   } else {
     request->set_text(prompt);
+    if (flags.no_special_tokens) request->set_add_special_tokens(false);
   }
   return OkStatus();
 }

@@ -6,6 +6,7 @@
 #include <ctime>
 #include <memory>
 
+#include "server/credentials.h"
 #include "server/metric_families.h"
 
 namespace switchyard {
@@ -25,7 +26,11 @@ std::vector<prometheus::MetricFamily> CertificateCollectable::Collect() const {
   prometheus::MetricFamily& family =
       families.Family("switchyard_tls_certificate_expiry_timestamp_seconds", "When the server's certificate expires, since the epoch.",
                       prometheus::MetricType::Gauge);
-  if (const auto expiry = CertificateExpiry(file_)) MetricFamilies::Add(family, {}, *expiry);
+  if (const auto expiry = CertificateExpiry(options_.certificate)) MetricFamilies::Add(family, {}, *expiry);
+  MetricFamilies::Add(families.Family("switchyard_tls_files_usable",
+                                      "1 while certificate, key and client root can be used, 0 while new connections are refused.",
+                                      prometheus::MetricType::Gauge),
+                      {}, CheckTlsFiles(options_).ok() ? 1 : 0);
   return families.Take();
 }
 

@@ -9,6 +9,10 @@
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <utility>
+
+#include "engine/artifact/sha256.h"
+#include "server/log.h"
 
 namespace switchyard {
 namespace {
@@ -50,8 +54,11 @@ StatusOr<Key> ReadKey(const char* setting, const std::string& path) {
   return key;
 }
 
+}  // namespace
+
 // gRPC only logs what is wrong with the files and then refuses every connection: said here instead, before the port opens.
-Status CheckFiles(const TlsOptions& options) {
+Status CheckTlsFiles(const TlsOptions& options) {
+  if (!options.enabled()) return OkStatus();
   ASSIGN_OR_RETURN(const Certificate certificate, ReadCertificate("tls_certificate", options.certificate));
   ASSIGN_OR_RETURN(const Key key, ReadKey("tls_key", options.key));
   const bool match = X509_check_private_key(certificate.get(), key.get()) == 1;
@@ -61,12 +68,39 @@ Status CheckFiles(const TlsOptions& options) {
   return OkStatus();
 }
 
-}  // namespace
+TlsFilesWatch::TlsFilesWatch(TlsOptions options) : options_(std::move(options)), content_(Content()) {}
+
+// One hash over all files; what cannot be read counts as empty.
+std::string TlsFilesWatch::Content() const {
+  std::string all;
+  for (const std::string& path : {options_.certificate, options_.key, options_.client_ca}) {
+    const auto pem = path.empty() ? StatusOr<std::string>("") : ReadPem("", path);
+    all += pem.ok() ? Sha256Hex(*pem) : "-";
+  }
+  return all;
+}
+
+bool TlsFilesWatch::Look() {
+  if (!options_.enabled()) return true;
+  const Status usable = CheckTlsFiles(options_);
+  std::string complaint = usable.ok() ? "" : std::string(Message(usable));
+  if (!complaint.empty() && complaint != last_complaint_) {
+    Log(LogLevel::kError, "certificates cannot be used",
+        {{"message", complaint}, {"note", "new connections are refused until they can; those that are open go on"}});
+  }
+  last_complaint_ = std::move(complaint);
+  if (!usable.ok()) return false;
+  if (std::string content = Content(); content != content_) {
+    content_ = std::move(content);
+    Log(LogLevel::kInfo, "certificates reloaded", {{"file", options_.certificate}});
+  }
+  return true;
+}
 
 StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(const TlsOptions& options) {
   RETURN_IF_ERROR(ValidateTls(options));
   if (!options.enabled()) return grpc::InsecureServerCredentials();
-  RETURN_IF_ERROR(CheckFiles(options));
+  RETURN_IF_ERROR(CheckTlsFiles(options));
   auto files = std::make_shared<grpc::experimental::FileWatcherCertificateProvider>(options.key, options.certificate, options.client_ca,
                                                                                     static_cast<unsigned>(options.reload_seconds));
   grpc::experimental::TlsServerCredentialsOptions tls(std::move(files));

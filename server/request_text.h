@@ -46,7 +46,8 @@ StatusOr<std::vector<TokenId>> PromptTokens(const ServedModel& model, const Requ
   std::vector<TokenId> tokens;
   switch (request.prompt_case()) {
     case Request::kText: {
-      ASSIGN_OR_RETURN(tokens, model.tokenizer->Encode(request.text() + appended, /*add_special_tokens=*/true));
+      const bool add_special_tokens = request.has_add_special_tokens() ? request.add_special_tokens() : true;
+      ASSIGN_OR_RETURN(tokens, model.tokenizer->Encode(request.text() + appended, add_special_tokens));
       break;
     }
     case Request::kChat: {

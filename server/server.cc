@@ -5,6 +5,7 @@
 #include <grpcpp/health_check_service_interface.h>
 
 #include <chrono>
+#include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -84,6 +85,7 @@ struct Server::Impl {
   std::unique_ptr<StatusJson> status;
   RouteWindow window;
   std::unique_ptr<HttpServer> http;
+  std::optional<TlsFilesWatch> certificates;  // for the thread of `reload`
   std::unique_ptr<Periodic> reload, window_notes;
   std::unique_ptr<HealthPort> health;
   std::unique_ptr<grpc::Server> grpc;
@@ -112,7 +114,7 @@ StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, Se
         std::make_shared<GateCollectable>(*impl->gate, administered.authorizer)};
     if (administered.divergence != nullptr) metrics.push_back(std::make_shared<DivergenceCollectable>(*administered.divergence));
     if (administered.catalog != nullptr) metrics.push_back(std::make_shared<CatalogCollectable>(*administered.catalog));
-    if (options.tls.enabled()) metrics.push_back(std::make_shared<CertificateCollectable>(options.tls.certificate));
+    if (options.tls.enabled()) metrics.push_back(std::make_shared<CertificateCollectable>(options.tls));
     auto pages = WebPages(impl->gate->authorizer(), impl->status.get(), std::move(metrics));
     ASSIGN_OR_RETURN(impl->http, HttpServer::Start(options.metrics, std::move(pages)));
     impl->metrics_port = impl->http->port();
@@ -127,7 +129,9 @@ StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, Se
   }
   SetServing(*impl->grpc, true);
   WarnOfPlainText(options);
+  impl->certificates.emplace(options.tls);
   impl->reload = std::make_unique<Periodic>(std::chrono::seconds(options.tls.reload_seconds), [state = impl.get()] {
+    state->certificates->Look();
     state->gate->authorizer().Reload();
     state->status->Observe();
   });

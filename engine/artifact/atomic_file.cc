@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <filesystem>
 
@@ -12,12 +11,34 @@ namespace switchyard {
 namespace fs = std::filesystem;
 namespace {
 
-Status SyncDirectory(const std::string& path, FileSystem* files = FileSystem::Real()) {
+Status SyncDirectory(const std::string& path, FileSystem* files) {
   const int fd = files->Open(path.empty() ? "." : path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
   if (fd < 0) return Internal("%s: cannot open the directory to sync it: %s", path, std::strerror(errno));
   const int result = files->Sync(fd);
+  const int error = errno;
   files->Close(fd);
-  return result == 0 ? OkStatus() : Internal("%s: cannot sync the directory: %s", path, std::strerror(errno));
+  return result == 0 ? OkStatus() : Internal("%s: cannot sync the directory: %s", path, std::strerror(error));
+}
+
+Status SyncFile(const std::string& path, FileSystem* files) {
+  const int fd = files->Open(path, O_RDONLY | O_CLOEXEC, 0);
+  if (fd < 0) return Internal("%s: cannot open the file to sync it: %s", path, std::strerror(errno));
+  const int result = files->Sync(fd);
+  const int error = errno;
+  files->Close(fd);
+  return result == 0 ? OkStatus() : ResourceExhausted("%s: cannot sync: %s", path, std::strerror(error));
+}
+
+// Everything below `directory`, and it.
+Status SyncTree(const std::string& directory, FileSystem* files) {
+  std::error_code error;
+  for (fs::recursive_directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
+    if (entry->is_symlink()) continue;
+    if (entry->is_directory()) RETURN_IF_ERROR(SyncDirectory(entry->path().string(), files));
+    if (entry->is_regular_file()) RETURN_IF_ERROR(SyncFile(entry->path().string(), files));
+  }
+  if (error) return Internal("%s: cannot be listed: %s", directory, error.message());
+  return SyncDirectory(directory, files);
 }
 
 Status WriteAll(FileSystem* files, int fd, std::span<const std::byte> bytes, const std::string& path) {
@@ -75,11 +96,16 @@ StagedDirectory::~StagedDirectory() {
   if (!staging_.empty()) fs::remove_all(staging_, ignored);
 }
 
-Status StagedDirectory::Publish() {
-  RETURN_IF_ERROR(SyncDirectory(staging_));
-  if (std::rename(staging_.c_str(), final_.c_str()) != 0) return AlreadyExists("%s: cannot publish: %s", final_, std::strerror(errno));
+Status StagedDirectory::Publish(FileSystem* files) {
+  RETURN_IF_ERROR(SyncTree(staging_, files));
+  if (files->Rename(staging_, final_) != 0) {
+    if (errno == EEXIST || errno == ENOTEMPTY || errno == ENOTDIR) return AlreadyExists("%s: exists already", final_);
+    return Internal("%s: cannot rename into place: %s", final_, std::strerror(errno));
+  }
   staging_.clear();
-  return SyncDirectory(fs::path(final_).parent_path().string());
+  const Status synced = SyncDirectory(fs::path(final_).parent_path().string(), files);
+  if (!synced.ok()) return Internal("%s: published, but it may not outlive a power cut: %s", final_, std::string(Message(synced)));
+  return OkStatus();
 }
 
 }  // namespace switchyard

@@ -17,7 +17,7 @@ Status WriteFileAtomically(const std::string& path, const std::vector<std::span<
                            FileSystem* files = FileSystem::Real());
 Status WriteFileAtomically(const std::string& path, std::string_view text, FileSystem* files = FileSystem::Real());
 
-// A directory being prepared beside its final name. Publish() renames it; otherwise the destructor removes it.
+// A directory being prepared beside its final name. Publish() makes it durable and renames it; otherwise the destructor removes it.
 class StagedDirectory {
  public:
   static StatusOr<StagedDirectory> Create(const std::string& final_path);  // ALREADY_EXISTS when the final path is there
@@ -26,7 +26,10 @@ class StagedDirectory {
   }
   ~StagedDirectory();
   const std::string& path() const { return staging_; }
-  Status Publish();
+  // Syncs every file and directory in it, however they were written, renames it, and syncs the parent. On error nothing is at the final
+  // path and the destructor cleans up; only when the last call fails, syncing the parent, the directory is there already and the error
+  // says that it may not outlive a power cut. ALREADY_EXISTS when the final path is there by now; RESOURCE_EXHAUSTED, INTERNAL: the disk.
+  Status Publish(FileSystem* files = FileSystem::Real());
 
  private:
   StagedDirectory(std::string final_path, std::string staging) : final_(std::move(final_path)), staging_(std::move(staging)) {}

@@ -1,7 +1,8 @@
-// switchyard-import: makes model directories out of other things.
+// switchyard-import: makes model directories out of other things, and puts artifacts where a server looks for them.
 //   switchyard-import gguf FILE OUT_DIR                  a Hugging Face directory out of a GGUF file
 //   switchyard-import random-base OUT_DIR --shape NAME   a seeded random model, with a byte tokenizer
 //   switchyard-import fixtures BASE OUT_DIR --expert NAME:RANK ...   seeded, untrained experts and a router for a base
+//   switchyard-import publish SOURCE DESTINATION         an expert or a router into a server's artifact root, whole or not at all
 
 #include <CLI/CLI.hpp>
 #include <charconv>
@@ -16,6 +17,7 @@
 #include "engine/artifact/fixtures.h"
 #include "engine/artifact/import_byte_tokenizer.h"
 #include "engine/artifact/import_gguf.h"
+#include "engine/artifact/publish_artifact.h"
 
 namespace switchyard {
 namespace {
@@ -114,8 +116,20 @@ Status RunFixtures(FixtureArguments arguments) {
   return OkStatus();
 }
 
+struct PublishArguments {
+  std::string source, destination;
+};
+
+Status RunPublish(const PublishArguments& arguments) {
+  ASSIGN_OR_RETURN(const PublishedArtifact published, PublishArtifact(arguments.source, arguments.destination));
+  std::cout << arguments.destination << ": " << published.kind << ", " << published.files << " files, " << published.bytes << " bytes";
+  if (!published.generation.empty()) std::cout << ", generation " << published.generation;
+  std::cout << "\n";
+  return OkStatus();
+}
+
 int Main(int argc, char** argv) {
-  CLI::App app("Makes model directories for Switchyard");
+  CLI::App app("Makes model directories for Switchyard, and publishes experts and routers");
   app.require_subcommand(1);
   const auto dtypes = CLI::IsMember({"bf16", "f32"});
 
@@ -153,8 +167,17 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   fixtures_command->add_option("--seed", fixtures.options.seed, "Same seed, same fixtures")->capture_default_str();
 
+  PublishArguments publish;
+  CLI::App* publish_command =
+      app.add_subcommand("publish", "Copy an expert or a router into a server's artifact root: verified, synced, whole or not at all");
+  publish_command->add_option("source", publish.source, "The artifact's directory")->required();
+  publish_command->add_option("destination", publish.destination, "The directory to make; must not exist")->required();
+
   CLI11_PARSE(app, argc, argv);
-  const Status outcome = gguf_command->parsed() ? RunGguf(gguf) : base_command->parsed() ? RunRandomBase(base) : RunFixtures(fixtures);
+  const Status outcome = gguf_command->parsed()       ? RunGguf(gguf)
+                         : base_command->parsed()     ? RunRandomBase(base)
+                         : fixtures_command->parsed() ? RunFixtures(fixtures)
+                                                      : RunPublish(publish);
   if (!outcome.ok()) std::cerr << "switchyard-import: " << Message(outcome) << "\n";
   return outcome.ok() ? 0 : 1;
 }

@@ -217,18 +217,15 @@ StatusOr<RouterInfo> TorchSnapshotBuilder::InspectRouter(const std::string& dire
 StatusOr<std::shared_ptr<const ExpertPart>> TorchSnapshotBuilder::LoadExpert(const std::string& directory) {
   return Guarded(directory, [&]() -> StatusOr<std::shared_ptr<const ExpertPart>> {
     if (directory.empty()) {
-      auto part =
-          std::make_unique<TorchExpertPart>(ExpertInfo{.generation = "zero", .is_zero = true}, base_, ZeroExpert(about_base_.num_layers));
-      return std::shared_ptr<const ExpertPart>(retired_.Share(std::move(part), 0));
+      return std::make_shared<const TorchExpertPart>(ExpertInfo{.generation = "zero", .is_zero = true}, base_,
+                                                     ZeroExpert(about_base_.num_layers));
     }
     ASSIGN_OR_RETURN(const PeftAdapter adapter,
                      ReadPeftAdapter(directory, base_->model->config, {.allow_attention = options_.allow_attention_lora}));
     ASSIGN_OR_RETURN(std::shared_ptr<const Expert> expert, switchyard::LoadExpert(adapter, base_->compute));
     ExpertInfo info = InfoOf(adapter, base_->compute.weight_dtype);
     info.bytes = expert->bytes;
-    const int64_t bytes = info.bytes;
-    auto part = std::make_unique<TorchExpertPart>(std::move(info), base_, std::move(expert));
-    return std::shared_ptr<const ExpertPart>(retired_.Share(std::move(part), bytes));
+    return std::make_shared<const TorchExpertPart>(std::move(info), base_, std::move(expert));
   });
 }
 
@@ -243,9 +240,7 @@ StatusOr<std::shared_ptr<const RouterPart>> TorchSnapshotBuilder::LoadRouter(con
     }
     RETURN_IF_ERROR(ReplayGoldenProbes(artifact, *router, base_->compute));
     info.bytes = router->bytes();
-    const int64_t bytes = info.bytes;
-    auto part = std::make_unique<TorchRouterPart>(std::move(info), base_, std::move(router));
-    return std::shared_ptr<const RouterPart>(retired_.Share(std::move(part), bytes));
+    return std::make_shared<const TorchRouterPart>(std::move(info), base_, std::move(router));
   });
 }
 
@@ -275,8 +270,7 @@ StatusOr<std::shared_ptr<const Snapshot>> TorchSnapshotBuilder::Build(const Snap
       info.trained_load = TrainedLoad(about, order.place);
     }
     info.generation = SnapshotGeneration(info, router == nullptr ? nullptr : &router->rule());
-    auto snapshot = std::make_unique<TorchSnapshot>(std::move(info), base_, std::move(bank), std::move(router));
-    return std::shared_ptr<const Snapshot>(retired_.Share(std::move(snapshot), 0));
+    return std::make_shared<const TorchSnapshot>(std::move(info), base_, std::move(bank), std::move(router));
   });
 }
 

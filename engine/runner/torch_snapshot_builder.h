@@ -5,7 +5,6 @@
 #include <string>
 
 #include "engine/runner/torch_model_runner.h"
-#include "engine/runtime/retire_queue.h"
 #include "engine/runtime/snapshot_builder.h"
 
 namespace switchyard {
@@ -37,7 +36,7 @@ class TorchRouterPart final : public RouterPart {
 };
 
 // Thread-safe: a load touches nothing that a step uses, and computes on its own thread alone, so that it never waits for a step or makes
-// one wait. Parts and snapshots are freed on the retire queue. Exceptions of LibTorch end here.
+// one wait. Exceptions of LibTorch end here.
 class TorchSnapshotBuilder final : public SnapshotBuilder {
  public:
   struct Options {
@@ -53,13 +52,11 @@ class TorchSnapshotBuilder final : public SnapshotBuilder {
   StatusOr<std::shared_ptr<const ExpertPart>> LoadExpert(const std::string& directory) override;
   StatusOr<std::shared_ptr<const RouterPart>> LoadRouter(const std::string& directory) override;
   StatusOr<std::shared_ptr<const Snapshot>> Build(const SnapshotPlan& plan) override;
-  RetireQueue& retired() override { return retired_; }
 
  private:
   const std::shared_ptr<const ResidentBase> base_;
   const SnapshotInfo about_base_;
   const Options options_;
-  RetireQueue retired_;
 };
 
 }  // namespace switchyard

@@ -10,7 +10,6 @@
 
 #include "engine/base/status.h"
 #include "engine/runtime/model_runner.h"
-#include "engine/runtime/retire_queue.h"
 
 namespace switchyard {
 
@@ -41,7 +40,8 @@ struct RouterInfo {
   std::vector<std::string> notes;
 };
 
-// Resident and immutable; shared by every snapshot that holds it, freed with the last holder.
+// Resident and immutable; shared by every snapshot that holds it, freed by the last holder (the catalog wraps parts and snapshots so that
+// this is never the engine's thread: engine/catalog/retirer.h).
 class ExpertPart {
  public:
   virtual ~ExpertPart() = default;
@@ -81,8 +81,6 @@ class SnapshotBuilder {
   // Cheap: shares the parts. The result's info().experts holds the router's experts first, in its order, then those a separable router
   // scores from their own matrices, then the others, both in plan order.
   virtual StatusOr<std::shared_ptr<const Snapshot>> Build(const SnapshotPlan& plan) = 0;
-  // Where parts and snapshots go when their last owner lets go.
-  virtual RetireQueue& retired() = 0;
 };
 
 }  // namespace switchyard

@@ -163,9 +163,12 @@ TEST_F(AdminCommandTest, TheOtherChangesSendWhatTheySay) {
   EXPECT_EQ(Run({"admin", "replace", "--expert", "law=law-3", "--expect-generation", "abc"}), kExitOk);
   EXPECT_TRUE(admin_.last.changes(0).load().replace());
   EXPECT_EQ(admin_.last.changes(0).load().expected_generation(), "abc");
-  EXPECT_EQ(Run({"admin", "dry-run", "--replace", "--expert", "law=law-3"}), kExitOk);
+  EXPECT_EQ(Run({"admin", "replace", "--dry-run", "--expert", "law=law-3"}), kExitOk);
   EXPECT_TRUE(admin_.last.dry_run());
   EXPECT_TRUE(admin_.last.changes(0).load().replace());
+  EXPECT_EQ(Run({"admin", "rollback", "--dry-run"}), kExitOk);
+  EXPECT_TRUE(admin_.last.dry_run());
+  EXPECT_TRUE(admin_.last.changes(0).has_roll_back());
   EXPECT_EQ(Run({"admin", "unload", "--expert", "law", "--router", "one"}), kExitOk);
   EXPECT_EQ(admin_.last.changes(1).unload().name(), "one");
   EXPECT_EQ(Run({"admin", "alias", "--expert", "law=next"}), kExitOk);

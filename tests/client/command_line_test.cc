@@ -125,6 +125,15 @@ TEST_F(CommandLineTest, GenerateSendsWhatTheOptionsSay) {
   EXPECT_THAT(out(), HasSubstr("Share of each layer's weight"));
 }
 
+TEST_F(CommandLineTest, ATextMayGoWithoutTheTokenizersPrefix) {
+  FakeServer server;
+  EXPECT_EQ(Run({"generate", "--server", server.address(), "--no-special-tokens", "<s>x"}), kExitOk);
+  EXPECT_TRUE(server.last_generate().has_add_special_tokens());
+  EXPECT_FALSE(server.last_generate().add_special_tokens());
+  EXPECT_EQ(Run({"generate", "--server", server.address(), "x"}), kExitOk);
+  EXPECT_FALSE(server.last_generate().has_add_special_tokens());
+}
+
 TEST_F(CommandLineTest, WhatWasNotGivenIsNotSent) {
   FakeServer server;
   EXPECT_EQ(Run({"generate", "--server", server.address(), "-"}, "from standard input"), kExitOk);
@@ -254,6 +263,7 @@ TEST_F(CommandLineTest, WrongArgumentsExitWithTwoAndSayWhy) {
       {{}, "subcommand"},
       {{"generate"}, "needs a PROMPT"},
       {{"generate", "x", "--system", "s"}, "--system needs --chat"},
+      {{"generate", "x", "--chat", "--no-special-tokens"}, "--no-special-tokens is for a text"},
       {{"generate", "x", "--routing", "best"}, "found \"best\""},
       {{"generate", "x", "--temperature", "warm"}, "--temperature"},
       {{"generate", "x", "--frob"}, "--frob"},

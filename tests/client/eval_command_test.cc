@@ -127,7 +127,9 @@ TEST_F(EvalCommandTest, GeneratedAnswersAreJudgedByBothRules) {
   EXPECT_EQ(server.score_calls(), 0);
   EXPECT_EQ(server.last_generate().max_tokens(), 20);
   EXPECT_EQ(server.last_generate().sampling().temperature(), 0);
+  EXPECT_FALSE(server.last_generate().add_special_tokens()) << "the prompt has a BOS of its own";
   const Json report = Json::parse(ReadFile(json_file));
+  int total = 0;  // by Dense2MoE's rule or the text
   for (const auto& [name, rule] :
        {std::pair("generated-letter", GeneratedJudge::kLetter), std::pair("generated-dense2moe", GeneratedJudge::kDense2Moe)}) {
     // The fake answer repeats the prompt, which ends with "Answer:", so the two rules differ; each is applied to what was sent.
@@ -139,11 +141,14 @@ TEST_F(EvalCommandTest, GeneratedAnswersAreJudgedByBothRules) {
       const size_t at = prompt.find("What of sea 11?");
       ASSERT_NE(at, std::string::npos);
       prompt.replace(at, 15, question.question);
-      wanted += JudgeGenerated(question, FakeServer::Answer(prompt), rule).correct ? 1 : 0;
+      const GeneratedVerdict verdict = JudgeGenerated(question, FakeServer::Answer(prompt), rule);
+      wanted += verdict.correct ? 1 : 0;
+      if (rule == GeneratedJudge::kDense2Moe) total += verdict.correct || verdict.text_fallback ? 1 : 0;
     }
     EXPECT_EQ(Row(report, name, "x")["sets"]["law"]["correct"], wanted) << name;
     EXPECT_EQ(Row(report, name, "x")["sets"]["law"]["n"], kQuestions) << name;
   }
+  EXPECT_EQ(Row(report, "generated-dense2moe-text", "x")["sets"]["law"]["correct"], total);
 }
 
 TEST_F(EvalCommandTest, StandardRowsAreBaseOracleExpertsAndLearnedWithTheirRouting) {

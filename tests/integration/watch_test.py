@@ -28,6 +28,7 @@ VARIABLES = {"$__rate_interval": "1m", "$job": "switchyard", "$instance": ".*", 
 # Series that this test cannot bring about, with the reason. Everything else must have been there.
 NOT_HERE = {
     "switchyard_tls_certificate_expiry_timestamp_seconds": "the server of this test speaks plain text; tests/server/metrics_test.cc looks at it",
+    "switchyard_tls_files_usable": "the same",
     "switchyard_trainer_router_loss": "the run trains an expert, which has no router losses; tests/trainer/log looks at it",
     "switchyard_trainer_routing_max_violation_ratio": "the same",
     "switchyard_trainer_routing_collapse_ratio": "the same",
@@ -322,7 +323,7 @@ class WatchedServer(Server):
 
 def swap(world, server, prometheus):
     """A swap in each way, under load; what a change replaced is held by requests for a while."""
-    server.admin(world, "dry-run", "--expert", "law-next=law-2")
+    server.admin(world, "load", "--dry-run", "--expert", "law-next=law-2")
     server.admin(world, "replace", "--expert", "law=law-2")
     server.admin(world, "load", "--router", "next=router-2", "--role", "canary", "--share", "0.25", "--allow-masking")
     within(60, "the canary is seen", lambda: (prometheus.has_series("switchyard_role_share_ratio"), ""))  # before the roll back takes it away

@@ -221,6 +221,7 @@ TEST_F(CatalogMetricsTest, ThePageOfTheDocumentationIsComplete) {
   options.tls.key = dir_.Write("server.key", pair.key);
   StartWithCatalog(options);
   EXPECT_NEAR(Values()["switchyard_tls_certificate_expiry_timestamp_seconds"], static_cast<double>(std::time(nullptr)) + 3600, 120);
+  EXPECT_EQ(Values()["switchyard_tls_files_usable"], 1);
   std::set<std::string> shown;
   std::istringstream lines(Scrape(server_->metrics_port()));
   for (std::string line; std::getline(lines, line);) {

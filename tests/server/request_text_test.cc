@@ -116,6 +116,8 @@ TEST_F(RequestTextTest, PromptsOfAllThreeKinds) {
   EXPECT_EQ(PromptTokens(model_, request, "").status().code(), absl::StatusCode::kInvalidArgument);
   request.set_text("x");
   EXPECT_THAT(Pieces(*PromptTokens(model_, request, "ab")), ElementsAre("<bos>", "x", "ab"));
+  request.set_add_special_tokens(false);
+  EXPECT_THAT(Pieces(*PromptTokens(model_, request, "ab")), ElementsAre("x", "ab"));
   request.mutable_tokens()->add_ids(tokenizer_->Id("x"));
   EXPECT_THAT(Pieces(*PromptTokens(model_, request, "ab")), ElementsAre("x", "ab"));
   request.mutable_chat();

@@ -128,6 +128,31 @@ TEST_F(TlsTest, FilesThatCannotWorkAreRefusedByName) {
   EXPECT_TRUE(MakeServerCredentials(TlsOptions()).ok());
 }
 
+// gRPC itself keeps silent about all of it.
+TEST_F(TlsTest, WhatBecomesOfExchangedFilesIsLogged) {
+  const PemPair one = authority_.Issue("one"), two = authority_.Issue("two");
+  const std::string certificate = Write("watched.crt", one.certificate), key = Write("watched.key", one.key);
+  const TlsOptions options = {certificate, key, "", 1};
+  TlsFilesWatch watch(options);
+  const auto look = [&](bool usable) {
+    ::testing::internal::CaptureStderr();
+    EXPECT_EQ(watch.Look(), usable);
+    EXPECT_EQ(CheckTlsFiles(options).ok(), usable);
+    return ::testing::internal::GetCapturedStderr();
+  };
+  EXPECT_EQ(look(true), "") << "nothing has changed";
+  Write("watched.crt", two.certificate);
+  EXPECT_THAT(look(false), AllOf(HasSubstr("certificates cannot be used"), HasSubstr("is not the key of")));
+  EXPECT_EQ(look(false), "") << "said once";
+  Write("watched.key", two.key);
+  EXPECT_THAT(look(true), HasSubstr("certificates reloaded"));
+  EXPECT_EQ(look(true), "");
+  std::filesystem::remove(key);
+  EXPECT_THAT(look(false), HasSubstr("cannot be opened"));
+  Write("watched.key", two.key);
+  EXPECT_EQ(look(true), "") << "the pair that is in use";
+}
+
 TEST(Address, LoopbackIsWhatOnlyThisMachineReaches) {
   for (const char* yes : {"127.0.0.1:8500", "127.3.2.1:0", "[::1]:8500", "localhost:1", "unix:/run/switchyard"})
     EXPECT_TRUE(IsLoopback(yes)) << yes;

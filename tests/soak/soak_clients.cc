@@ -3,6 +3,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
+#include <optional>
 #include <random>
 
 namespace switchyard::soak {
@@ -39,7 +40,11 @@ grpc::Status Asker::Generate(const v1::GenerateRequest& request, Answer* answer)
   grpc::ClientContext context;
   const auto reader = stub_->Generate(&context, request);
   v1::GenerateResponse whole;
+  std::optional<std::chrono::steady_clock::time_point> last;
   for (v1::GenerateResponse piece; reader->Read(&piece);) {
+    const auto now = std::chrono::steady_clock::now();
+    if (last && piece.tokens_size() > 0) gaps_ms_.push_back(std::chrono::duration<double, std::milli>(now - *last).count());
+    last = now;
     whole.mutable_text()->append(piece.text());
     whole.mutable_tokens()->MergeFrom(piece.tokens());
     whole.mutable_logprobs()->MergeFrom(piece.logprobs());
@@ -122,7 +127,9 @@ void SoakClients::Run(const std::string& address, uint32_t seed) {
     }
     ++answers_;
     latencies_ms_.push_back(ms);
-    noted_bytes_ += sizeof(double);
+    const std::vector<double> gaps = asker.TakeGaps();
+    gaps_ms_.insert(gaps_ms_.end(), gaps.begin(), gaps.end());
+    noted_bytes_ += static_cast<int64_t>((1 + gaps.size()) * sizeof(double));
     const auto [content, is_new] = seen_[{answer.generation, question}].insert(std::move(answer.content));
     if (is_new) noted_bytes_ += static_cast<int64_t>(content->capacity() + answer.generation.capacity()) + kNodeBytes;
   }

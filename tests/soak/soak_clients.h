@@ -31,10 +31,13 @@ class Asker {
   grpc::Status Ask(int question, Answer* answer);
   // A Generate given up after its first piece.
   void AskAndCancel(int question);
+  // Milliseconds between the pieces of the Generate answers since the last call.
+  std::vector<double> TakeGaps() { return std::exchange(gaps_ms_, {}); }
 
  private:
   grpc::Status Generate(const v1::GenerateRequest& request, Answer* answer);
   std::unique_ptr<v1::Inference::Stub> stub_;
+  std::vector<double> gaps_ms_;
 };
 
 // Thread-safe. Runs from construction to Stop.
@@ -51,6 +54,7 @@ class SoakClients {
   // After Stop.
   const std::vector<std::string>& failures() const { return failures_; }
   const std::vector<double>& latencies_ms() const { return latencies_ms_; }
+  const std::vector<double>& gaps_ms() const { return gaps_ms_; }  // between the pieces of a Generate: a decode step, as a client sees it
   // (generation, question) -> every different content seen; more than one is a mixed answer already.
   const std::map<std::pair<std::string, int>, std::set<std::string>>& seen() const { return seen_; }
 
@@ -62,7 +66,7 @@ class SoakClients {
   std::atomic<int64_t> noted_bytes_{0};
   std::mutex mutex_;
   std::vector<std::string> failures_;                                  // guarded by mutex_
-  std::vector<double> latencies_ms_;                                   // guarded by mutex_
+  std::vector<double> latencies_ms_, gaps_ms_;                         // guarded by mutex_
   std::map<std::pair<std::string, int>, std::set<std::string>> seen_;  // guarded by mutex_
   std::vector<std::thread> threads_;
 };

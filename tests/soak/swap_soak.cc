@@ -14,6 +14,7 @@
 #include <string>
 
 #include "tests/soak/soak_clients.h"
+#include "tests/soak/soak_report.h"
 #include "tests/soak/soak_server.h"
 #include "tests/soak/soak_swapper.h"
 #include "tests/testing/files.h"
@@ -64,16 +65,6 @@ class RssWatch {
   uint64_t next_ = 0;
   int64_t first_half_ = 0, second_half_ = 0;
 };
-
-double Quantile(std::vector<double> values, double q) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  return values[static_cast<size_t>(q * static_cast<double>(values.size() - 1))];
-}
-
-nlohmann::ordered_json Times(const std::vector<double>& values) {
-  return {{"count", values.size()}, {"p50_ms", Quantile(values, 0.5)}, {"p99_ms", Quantile(values, 0.99)}, {"max_ms", Quantile(values, 1)}};
-}
 
 std::shared_ptr<const Snapshot> Rebuild(FakeSnapshotBuilder& builder, const SoakArtifacts& artifacts, const Recipe& recipe) {
   SnapshotPlan plan;

@@ -24,7 +24,6 @@ class FakeSnapshotBuilder final : public SnapshotBuilder {
   StatusOr<std::shared_ptr<const ExpertPart>> LoadExpert(const std::string& directory) override;
   StatusOr<std::shared_ptr<const RouterPart>> LoadRouter(const std::string& directory) override;
   StatusOr<std::shared_ptr<const Snapshot>> Build(const SnapshotPlan& plan) override;
-  RetireQueue& retired() override { return retired_; }
 
   // Set before use.
   std::string base_ = "base-1";
@@ -35,9 +34,6 @@ class FakeSnapshotBuilder final : public SnapshotBuilder {
   // Parts and snapshots that exist.
   std::shared_ptr<std::atomic<int>> live_parts = std::make_shared<std::atomic<int>>(0);
   std::shared_ptr<std::atomic<int>> live_snapshots = std::make_shared<std::atomic<int>>(0);
-
- private:
-  RetireQueue retired_;
 };
 
 // Writes artifacts below a directory.

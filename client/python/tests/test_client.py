@@ -91,6 +91,12 @@ def test_generate_streams_and_complete_joins(client: Client, service: FakeInfere
     assert sent.HasField("logprobs")
 
 
+def test_a_text_may_go_without_special_tokens(client: Client, service: FakeInference) -> None:
+    client.complete(GenerateRequest("<s>x", add_special_tokens=False))
+    client.complete(GenerateRequest("x"))
+    assert [isinstance(sent, pb.GenerateRequest) and sent.add_special_tokens for sent in service.requests] == [False, True]
+
+
 def test_closing_a_generation_cancels_it_on_the_server(client: Client, service: FakeInference) -> None:
     stream = client.generate(GenerateRequest("endless"))
     assert next(stream).text == "Bees"

@@ -56,6 +56,7 @@ def generate_message(request: t.GenerateRequest) -> pb.GenerateRequest:
         pinned=pinned_message(request.pinned),
         truncate_prompt=request.truncate_prompt,
         echo_prompt_tokens=request.echo_prompt_tokens,
+        add_special_tokens=request.add_special_tokens,
     )
     _set_prompt(message, request.prompt)
     return message
@@ -92,6 +93,7 @@ def route_message(request: t.RouteRequest) -> pb.RouteRequest:
         level=request.level.value,
         routing=request.routing.message if request.routing else None,
         pinned=pinned_message(request.pinned),
+        add_special_tokens=request.add_special_tokens,
     )
     _set_prompt(message, request.prompt)
     return message

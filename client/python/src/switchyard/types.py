@@ -89,6 +89,8 @@ class GenerateRequest:
     truncate_prompt: bool = False
     """Drop the oldest prompt tokens instead of refusing a prompt that is too long."""
     echo_prompt_tokens: bool = False
+    add_special_tokens: bool = True
+    """False: a text prompt goes without the tokenizer's own prefix (BOS)."""
     id: str = ""
 
 
@@ -121,6 +123,8 @@ class RouteRequest:
     level: RouteLevel = RouteLevel.SUMMARY
     routing: Routing | None = None
     pinned: Pinned | None = None
+    add_special_tokens: bool = True
+    """As in GenerateRequest."""
     id: str = ""
 
 
