@@ -75,11 +75,11 @@ void AddLoad(v1::ApplyRequest* request, v1::ArtifactKind kind, const std::string
   load->set_replace(true);
 }
 
-v1::ApplyRequest Bring(const Content& content) {
+v1::ApplyRequest Bring(const Content& content, const std::string& router) {
   v1::ApplyRequest request;
   AddLoad(&request, v1::ARTIFACT_KIND_EXPERT, "law", content.law);
   AddLoad(&request, v1::ARTIFACT_KIND_EXPERT, "code", content.code);
-  AddLoad(&request, v1::ARTIFACT_KIND_ROUTER, "router", content.router);
+  AddLoad(&request, v1::ARTIFACT_KIND_ROUTER, router, content.router);
   request.set_allow_masking(true);
   return request;
 }
@@ -93,6 +93,7 @@ class Soak {
   }
 
   int Run() {
+    router_ = Stable().router();
     Swap(Whole(0));
     SoakClients quiet(flags_.server, flags_.clients, flags_.seed);
     std::this_thread::sleep_for(std::chrono::duration<double>(flags_.quiet_seconds));
@@ -128,9 +129,17 @@ class Soak {
     return only;
   }
 
+  v1::CatalogState::Role Stable() {
+    const v1::CatalogState state = admin_.List();
+    for (const auto& role : state.roles()) {
+      if (role.role() == v1::ROUTER_ROLE_STABLE) return role;
+    }
+    return {};
+  }
+
   void Swap(const Content& content) {
     v1::Operation operation;
-    const grpc::Status status = admin_.Apply(Bring(content), &operation);
+    const grpc::Status status = admin_.Apply(Bring(content, router_), &operation);
     if (!status.ok() || operation.state() != v1::Operation::STATE_SUCCEEDED) {
       wrong_.push_back("a swap that should succeed: " + status.error_message() + operation.error().message());
       return;
@@ -138,14 +147,12 @@ class Soak {
     present_ = content;
     ++(operation.changed() ? swaps_ : unchanged_);
     for (const auto& step : operation.steps()) step_ms_[step.name()].push_back(step.ms());
-    for (const auto& role : admin_.List().roles()) {
-      if (role.role() == v1::ROUTER_ROLE_STABLE) contents_[role.snapshot()] = content;
-    }
+    contents_[Stable().snapshot()] = content;
   }
 
   void TryBroken(const BrokenArtifact& broken) {
     v1::ApplyRequest request;
-    AddLoad(&request, broken.kind, broken.kind == v1::ARTIFACT_KIND_ROUTER ? "router" : "law", broken.directory);
+    AddLoad(&request, broken.kind, broken.kind == v1::ARTIFACT_KIND_ROUTER ? router_ : "law", broken.directory);
     request.set_allow_masking(true);
     v1::Operation operation;
     const grpc::Status status = admin_.Apply(request, &operation);
@@ -200,8 +207,8 @@ class Soak {
     for (const auto& [directory, reason] : reasons_) report["refusals"][directory] = reason;
     std::printf("%s\n", report.dump(2).c_str());
     if (!flags_.json.empty()) std::ofstream(flags_.json) << report.dump(2) << "\n";
-    for (const auto* lines : {&quiet.failures(), &busy.failures(), &mixed, &wrong_}) {
-      for (const std::string& line : *lines) std::fprintf(stderr, "real_soak: %s\n", line.c_str());
+    for (const auto& lines : {quiet.failures(), busy.failures(), mixed, wrong_}) {
+      for (const std::string& line : lines) std::fprintf(stderr, "real_soak: %s\n", line.c_str());
     }
     const bool good = quiet.failures().empty() && busy.failures().empty() && mixed.empty() && wrong_.empty() && busy.answers() > 0;
     return good ? 0 : 1;
@@ -211,6 +218,7 @@ class Soak {
   Admin admin_;
   std::mt19937 random_;
   std::vector<BrokenArtifact> broken_;
+  std::string router_;  // the stable one's name
   Content present_;
   uint64_t swaps_ = 0, unchanged_ = 0, refused_ = 0;
   std::map<std::string, Content> contents_;  // by snapshot generation

@@ -58,10 +58,12 @@ def main():
             run([args.import_tool, "random-base", base, "--shape", "tiny", "--seed", "3"])
         os.makedirs(root)
         make_artifacts(args, base, root)
+        with open(f"{work}/config.json", "w", encoding="utf-8") as f:
+            json.dump({"log_requests": 0}, f)
         first = f"{root}/set-0"
         with open(f"{work}/log", "w+", encoding="utf-8") as log:
             server = subprocess.Popen([args.server, "--base", base, "--expert", f"law={first}/experts/law", "--expert", f"code={first}/experts/code",
-                                       "--zero", "zero", "--router", f"{first}/router", "--listen", "127.0.0.1:0", "--metrics", "", "--admin", "127.0.0.1:0",
+                                       "--zero", "zero", "--router", f"{first}/router", "--listen", "127.0.0.1:0", "--config", f"{work}/config.json", "--metrics", "", "--admin", "127.0.0.1:0",
                                        "--artifact-root", root, "--state", f"{work}/state.json"], stdout=subprocess.PIPE, stderr=log, text=True)
             try:
                 assert select.select([server.stdout], [], [], 120)[0], "the server printed nothing within 120 s"
@@ -77,12 +79,14 @@ def main():
                 server.send_signal(signal.SIGTERM)
                 code = server.wait(timeout=60)
             log.seek(0)
-            tail = log.read()[-3000:] if code != 0 or done.returncode != 0 else ""
+            errors = [line for line in log if '"level":"error"' in line]
     print(json.dumps(report, indent=2))
     if args.json:
         with open(args.json, "w", encoding="utf-8") as f:
             json.dump(report, f, indent=2)
-    sys.stderr.write(done.stderr + tail)
+    sys.stderr.write(done.stderr + "".join(errors[:20]))
+    if done.returncode not in (0, 1):
+        sys.stderr.write(f"real_soak ended with {done.returncode}\n")
     return 1 if code != 0 or done.returncode != 0 else 0
 
 
