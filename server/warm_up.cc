@@ -7,6 +7,7 @@
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "server/log.h"
 
@@ -16,7 +17,13 @@ namespace {
 constexpr int32_t kTokens = 8;
 constexpr std::chrono::seconds kLongest{30};
 
-Status RunOnce(Engine& engine, const std::shared_ptr<const Snapshot>& snapshot, RoutingPolicy policy) {
+// A few tokens on a snapshot; `what` is warmed by them.
+struct Run {
+  std::string what;
+  std::future<Status> ended;
+};
+
+Run Begin(Engine& engine, const std::shared_ptr<const Snapshot>& snapshot, RoutingPolicy policy, std::string what) {
   RouteTask task;
   task.snapshot = snapshot;
   task.policy = std::move(policy);
@@ -24,9 +31,10 @@ Status RunOnce(Engine& engine, const std::shared_ptr<const Snapshot>& snapshot, 
   const int32_t count = std::min({kTokens, snapshot->info().vocab_size, snapshot->info().max_positions});
   for (int32_t i = 0; i < count; ++i) task.tokens.push_back(i);
   auto promise = std::make_shared<std::promise<Status>>();
-  auto ended = promise->get_future();
+  Run run{std::move(what), promise->get_future()};
   const auto submitted = engine.Route(std::move(task), [promise](StatusOr<RouteResult> result) { promise->set_value(result.status()); });
-  return submitted.ok() ? ended.get() : submitted.status();
+  if (!submitted.ok()) promise->set_value(submitted.status());
+  return run;
 }
 
 // Errors that say something of the server's load or end, not of the snapshot.
@@ -37,21 +45,25 @@ bool SaysNothing(const Status& status) {
 
 using ExpertKey = std::pair<std::string, std::string>;
 
+// All at once: on a busy engine they share a step, and what serves waits for that one alone.
 Status WarmSnapshot(Engine& engine, const std::shared_ptr<const Snapshot>& snapshot, std::set<ExpertKey>* warm) {
   const SnapshotInfo& info = snapshot->info();
-  if (!info.router_name.empty()) {
-    if (Status status = RunOnce(engine, snapshot, {}); !status.ok()) return Annotate(status, "router \"" + info.router_name + "\"");
-  }
+  std::vector<Run> runs;
+  if (!info.router_name.empty()) runs.push_back(Begin(engine, snapshot, {}, "router \"" + info.router_name + "\""));
   for (size_t e = 0; e < info.experts.size(); ++e) {
     const SnapshotInfo::Expert& expert = info.experts[e];
     if (expert.is_zero || !warm->insert({expert.name, expert.generation}).second) continue;
     RoutingPolicy forced;
     forced.mode = RoutingPolicy::Mode::kForced;
     forced.forced = static_cast<ExpertIndex>(e);
-    if (Status status = RunOnce(engine, snapshot, std::move(forced)); !status.ok())
-      return Annotate(status, "expert \"" + expert.name + "\"");
+    runs.push_back(Begin(engine, snapshot, std::move(forced), "expert \"" + expert.name + "\""));
   }
-  return OkStatus();
+  Status worst;  // an error of the snapshot before one of the server's load
+  for (Run& run : runs) {
+    const Status status = run.ended.get();
+    if (!status.ok() && (worst.ok() || SaysNothing(worst))) worst = Annotate(status, run.what);
+  }
+  return worst;
 }
 
 }  // namespace

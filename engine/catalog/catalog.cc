@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <utility>
 
+#include "engine/base/background_thread.h"
+
 namespace switchyard {
 namespace {
 
@@ -74,7 +76,10 @@ StatusOr<std::unique_ptr<Catalog>> Catalog::Create(CatalogOptions options, Snaps
   ASSIGN_OR_RETURN(ArtifactRoot root, ArtifactRoot::Open(options.artifact_root));
   std::unique_ptr<Catalog> catalog(new Catalog(std::move(options), builder, std::move(root), std::move(publish)));
   RETURN_IF_ERROR(catalog->LoadFirst(initial));
-  catalog->thread_ = std::thread([raw = catalog.get()] { raw->Run(); });
+  catalog->thread_ = std::thread([raw = catalog.get()] {
+    MakeThisABackgroundThread();
+    raw->Run();
+  });
   return catalog;
 }
 

@@ -1,10 +1,15 @@
 #include "engine/catalog/retirer.h"
 
+#include "engine/base/background_thread.h"
+
 namespace switchyard {
 
 std::shared_ptr<Retirer> Retirer::Start() {
   std::shared_ptr<Retirer> retirer(new Retirer());
-  retirer->thread_ = std::thread([raw = retirer.get()] { raw->Run(); });
+  retirer->thread_ = std::thread([raw = retirer.get()] {
+    MakeThisABackgroundThread();
+    raw->Run();
+  });
   return retirer;
 }
 

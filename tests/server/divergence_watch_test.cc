@@ -295,7 +295,10 @@ TEST_F(DivergenceWatchTest, WarmingRunsEveryNewSnapshotAndExpertOnce) {
   info.experts[1].generation = "new";
   const auto next = std::make_shared<FakeSnapshot>(info);
   EXPECT_TRUE(WarmUp(*engine_, {.stable = next, .canary = next, .canary_share = 0.5}).ok());
-  EXPECT_EQ(runner_.steps().size(), 2u) << "the router, and the one new expert";
+  int segments = 0;
+  for (const auto& step : runner_.steps()) segments += step.segments;
+  EXPECT_EQ(segments, 2) << "the router, and the one new expert; in one step, unless the engine was quick to begin";
+  EXPECT_LE(runner_.steps().size(), 2u);
 }
 
 TEST_F(DivergenceWatchTest, WarmingFindsNumbersThatDoNotWork) {

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "switchyard/v1/admin.grpc.pb.h"
+#include "tests/soak/rss_watch.h"
 #include "tests/soak/soak_clients.h"
 #include "tests/soak/soak_report.h"
 
@@ -25,10 +26,12 @@ namespace {
 
 struct Flags {
   std::string server, admin, broken, json;
+  std::string pid;  // of the server, to watch its memory
   int sets = 3, clients = 4;
   uint64_t swaps = 50;
   uint32_t seed = 1;
   double quiet_seconds = 2;
+  int pause_ms = 0;  // between two changes
   bool check = true;
 };
 
@@ -86,7 +89,7 @@ v1::ApplyRequest Bring(const Content& content, const std::string& router) {
 
 class Soak {
  public:
-  explicit Soak(const Flags& flags) : flags_(flags), admin_(flags.admin), random_(flags.seed) {
+  explicit Soak(const Flags& flags) : flags_(flags), admin_(flags.admin), random_(flags.seed), rss_(flags.pid, flags.swaps) {
     std::ifstream lines(flags.broken);
     for (std::string kind, directory; lines >> kind >> directory;)
       broken_.push_back({kind == "router" ? v1::ARTIFACT_KIND_ROUTER : v1::ARTIFACT_KIND_EXPERT, directory});
@@ -106,9 +109,12 @@ class Soak {
       } else {
         Swap(Next());
       }
+      rss_.Sample(swaps_, 0);
+      std::this_thread::sleep_for(std::chrono::milliseconds(flags_.pause_ms));
     }
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     busy.Stop();
+    if (!rss_.flat()) wrong_.push_back("the server's memory grew");
     std::vector<std::string> mixed;
     Check(quiet, &mixed);
     Check(busy, &mixed);
@@ -201,6 +207,8 @@ class Soak {
         {"failed", quiet.failures().size() + busy.failures().size()},
         {"mixed", mixed.size()},
         {"wrong_operations", wrong_.size()},
+        {"rss_first_half_bytes", rss_.first_half()},
+        {"rss_second_half_bytes", rss_.second_half()},
         {"between_tokens", {{"without_swaps", Times(quiet.gaps_ms())}, {"with_swaps", Times(busy.gaps_ms())}}},
         {"request", {{"without_swaps", Times(quiet.latencies_ms())}, {"with_swaps", Times(busy.latencies_ms())}}}};
     for (const auto& [step, values] : step_ms_) report["steps"][step] = Times(values);
@@ -217,6 +225,7 @@ class Soak {
   const Flags flags_;
   Admin admin_;
   std::mt19937 random_;
+  RssWatch rss_;  // of the server
   std::vector<BrokenArtifact> broken_;
   std::string router_;  // the stable one's name
   Content present_;
@@ -241,13 +250,15 @@ int main(int argc, char** argv) {
     if (flag == "--sets") flags.sets = std::atoi(value.c_str());
     if (flag == "--clients") flags.clients = std::atoi(value.c_str());
     if (flag == "--swaps") flags.swaps = std::strtoull(value.c_str(), nullptr, 10);
+    if (flag == "--pause-ms") flags.pause_ms = std::atoi(value.c_str());
+    if (flag == "--pid") flags.pid = value;
     if (flag == "--seed") flags.seed = static_cast<uint32_t>(std::strtoul(value.c_str(), nullptr, 10));
     if (flag == "--quiet-seconds") flags.quiet_seconds = std::atof(value.c_str());
   }
   if (flags.server.empty() || flags.admin.empty() || flags.sets < 1) {
     std::fprintf(stderr,
                  "usage: real_soak --server HOST:PORT --admin HOST:PORT [--broken FILE] [--sets N] [--swaps N] [--clients N] [--seed N] "
-                 "[--quiet-seconds S] [--json FILE]\n");
+                 "[--quiet-seconds S] [--pause-ms MS] [--pid N] [--json FILE]\n");
     return 2;
   }
   return switchyard::soak::Soak(flags).Run();

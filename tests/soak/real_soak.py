@@ -35,11 +35,6 @@ def make_artifacts(args, base, root):
         f.writelines(lines)
 
 
-def memory(pid):
-    with open(f"/proc/{pid}/status", encoding="utf-8") as f:
-        return next(int(line.split()[1]) * 1024 for line in f if line.startswith("VmRSS"))
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     for tool in ["server", "import-tool", "soak"]:
@@ -49,6 +44,7 @@ def main():
     parser.add_argument("--swaps", type=int, default=60)
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--quiet-seconds", type=float, default=2)
+    parser.add_argument("--pause-ms", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", default="")
     args = parser.parse_args()
@@ -68,13 +64,12 @@ def main():
             try:
                 assert select.select([server.stdout], [], [], 120)[0], "the server printed nothing within 120 s"
                 serving = json.loads(server.stdout.readline())
-                before = memory(server.pid)
                 done = subprocess.run([args.soak, "--server", f"127.0.0.1:{serving['grpc_port']}", "--admin", f"127.0.0.1:{serving['admin_port']}",
                                        "--broken", f"{root}/broken.txt", "--sets", str(args.sets), "--swaps", str(args.swaps), "--clients",
-                                       str(args.clients), "--seed", str(args.seed), "--quiet-seconds", str(args.quiet_seconds)],
+                                       str(args.clients), "--seed", str(args.seed), "--quiet-seconds", str(args.quiet_seconds), "--pause-ms",
+                                       str(args.pause_ms), "--pid", str(server.pid)],
                                       capture_output=True, text=True)
                 report = json.loads(done.stdout) if done.stdout else {}
-                report["server_memory_bytes"] = {"before": before, "after": memory(server.pid)}
             finally:
                 server.send_signal(signal.SIGTERM)
                 code = server.wait(timeout=60)

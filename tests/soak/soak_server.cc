@@ -34,6 +34,7 @@ SoakServer::SoakServer(std::shared_ptr<const Snapshot> first) : runner_(first) {
   options.metrics = "";
   options.reflection = false;
   options.drain_seconds = 10;
+  options.gate.log_requests = 0;
   engine_ = Must(Engine::Create(options.engine, &runner_));
   ServedModel model;
   model.engine = engine_.get();

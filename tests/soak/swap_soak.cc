@@ -2,8 +2,6 @@
 // times, some of the artifacts broken in dozens of ways. Every answer is compared, bit for bit, with a quiet server that serves the
 // generation the answer names. Prints a table, with --json FILE also JSON; exit code 1 when anything failed, was mixed, or did not come out
 // as it must.
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -13,6 +11,7 @@
 #include <set>
 #include <string>
 
+#include "tests/soak/rss_watch.h"
 #include "tests/soak/soak_clients.h"
 #include "tests/soak/soak_report.h"
 #include "tests/soak/soak_server.h"
@@ -33,37 +32,6 @@ struct Flags {
 struct Recipe {
   std::vector<std::pair<std::string, std::string>> experts;  // name, generation
   std::string router;                                        // generation
-};
-
-int64_t RssBytes() {
-  std::ifstream statm("/proc/self/statm");
-  int64_t total = 0, resident = 0;
-  statm >> total >> resident;
-  return resident * sysconf(_SC_PAGESIZE);
-}
-
-// Memory over the swaps, without what the soak itself notes down. The first fifth is left out: until then allocators and connections still
-// meet new sizes.
-class RssWatch {
- public:
-  // Growth beyond this from the first half to the second is a leak: an eighth, and a floor for what short runs still warm up.
-  static constexpr int64_t kFloorBytes = 8 << 20;
-
-  explicit RssWatch(uint64_t swaps) : swaps_(swaps) {}
-  void Sample(uint64_t done, int64_t noted_bytes) {
-    if (done * 5 < swaps_ || done < next_) return;
-    next_ = done + std::max<uint64_t>(1, swaps_ / 200);
-    int64_t& most = done * 5 < swaps_ * 3 ? first_half_ : second_half_;
-    most = std::max(most, RssBytes() - noted_bytes);
-  }
-  int64_t first_half() const { return first_half_; }
-  int64_t second_half() const { return second_half_; }
-  bool flat() const { return second_half_ - first_half_ <= std::max(first_half_ / 8, kFloorBytes); }
-
- private:
-  const uint64_t swaps_;
-  uint64_t next_ = 0;
-  int64_t first_half_ = 0, second_half_ = 0;
 };
 
 std::shared_ptr<const Snapshot> Rebuild(FakeSnapshotBuilder& builder, const SoakArtifacts& artifacts, const Recipe& recipe) {
@@ -147,7 +115,7 @@ int Soak(const Flags& flags) {
   }
   SoakClients clients(server->address(), flags.clients, flags.seed);
   const auto begin = std::chrono::steady_clock::now();
-  RssWatch rss(flags.swaps);
+  RssWatch rss("self", flags.swaps);
   const SwapFigures figures =
       RunSwaps(**catalog, artifacts, flags.swaps, flags.seed, [&](uint64_t swaps) { rss.Sample(swaps, clients.noted_bytes()); });
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
