@@ -41,6 +41,7 @@ void AddConnectionFlags(CLI::App& app, ConnectionOptions* options) {
   const std::string group = "Connection";
   app.add_option("--server", options->server, "Inference port of the server")
       ->envname("SWITCHYARD_SERVER")
+      ->check(CLI::Validator([](std::string& text) { return text.empty() ? "expected HOST:PORT, found nothing" : std::string(); }, ""))
       ->type_name("HOST:PORT")
       ->capture_default_str()
       ->group(group);

@@ -1,5 +1,8 @@
 #include "client/generate_command.h"
 
+#include <charconv>
+#include <string>
+#include <system_error>
 #include <utility>
 
 #include "CLI/Config.hpp"
@@ -51,7 +54,16 @@ void GenerateCommand::AddSampling(CLI::App& app) {
   add(app.add_option("--top-p", top_p_, "Only the most likely tokens that make up this probability"), "P");
   add(app.add_option("--min-p", min_p_, "Only tokens at least this likely, relative to the likeliest"), "P");
   add(app.add_option("--repetition-penalty", repetition_penalty_, "Above 1: tokens seen before become less likely"), "X");
-  add(app.add_option("--seed", seed_, "Repeat a sampled answer (default: random, and reported)"), "N");
+  const CLI::Validator whole(  // strtoull, which reads the number, takes -1 and 2^64 for the largest there is
+      [](std::string& text) {
+        uint64_t value = 0;
+        const char* end = text.data() + text.size();
+        const auto parsed = std::from_chars(text.data(), end, value);
+        const bool good = parsed.ec == std::errc() && parsed.ptr == end;
+        return good ? "" : "expected a whole number from 0 to 2^64 - 1, found " + text;
+      },
+      "");
+  add(app.add_option("--seed", seed_, "Repeat a sampled answer (default: random, and reported)")->check(whole), "N");
   add(app.add_option("--stop", stop_, "End before this text; may be given several times")->allow_extra_args(false), "TEXT");
   single_.push_back(app.add_flag("--ignore-eos", ignore_eos_, "Go on after the model's end token")->group(group));
   single_.push_back(

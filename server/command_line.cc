@@ -60,8 +60,13 @@ ParsedCommandLine ParseCommandLine(int argc, char** argv) {
   auto* kv = app.add_option("--kv-mib", kv_mib, "KV cache budget [512]")->check(CLI::Range(int64_t{1}, int64_t{1} << 24));
   auto* queue = app.add_option("--max-queue", flags.engine.max_queued_tasks, "waiting tasks before RESOURCE_EXHAUSTED [256]")
                     ->check(CLI::Range(1, 1 << 20));
-  auto* drain =
-      app.add_option("--drain-seconds", flags.drain_seconds, "time for accepted work after SIGTERM [30]")->check(CLI::Range(0.0, 86400.0));
+  auto* drain = app.add_option("--drain-seconds", flags.drain_seconds, "time for accepted work after SIGTERM [30]")
+                    ->check(CLI::Range(0.0, 86400.0))
+                    ->check(CLI::Validator(  // a range takes "nan" for inside
+                        [](std::string& text) {
+                          return text.find_first_of("nN") == std::string::npos ? "" : "expected a number of seconds, found " + text;
+                        },
+                        ""));
   auto* tls_certificate = app.add_option("--tls-certificate", flags.tls.certificate, "PEM certificate chain: gRPC speaks TLS");
   auto* tls_key = app.add_option("--tls-key", flags.tls.key, "PEM private key of the certificate");
   auto* tls_client_ca = app.add_option("--tls-client-ca", flags.tls.client_ca, "PEM roots of clients: mutual TLS");

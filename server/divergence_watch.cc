@@ -124,8 +124,8 @@ void DivergenceWatch::Answered(const RouteTask& task) {
   if (pair && Begin(*pair)) Compare(*std::move(pair), task);
 }
 
-void DivergenceWatch::Failed(const std::shared_ptr<const Snapshot>& snapshot, const Status& status) {
-  if (status.code() != absl::StatusCode::kInternal || snapshot == nullptr) return;
+void DivergenceWatch::Failed(const std::shared_ptr<const Snapshot>& snapshot, const RoutingPolicy& policy, const Status& status) {
+  if (status.code() != absl::StatusCode::kInternal || snapshot == nullptr || policy.mode != RoutingPolicy::Mode::kLearned) return;
   const std::shared_ptr<const ServingSet> serving = engine_.serving();
   if (snapshot != serving->canary || snapshot == serving->stable) return;
   DivergenceFigures figures;

@@ -65,8 +65,9 @@ class DivergenceWatch {
   // After a request has been answered on `task.snapshot`; cheap. Only learned routing is compared.
   void Answered(const ScoreTask& task);
   void Answered(const RouteTask& task);  // also a Generate request: its prompt and answer
-  // A request ended with this error on `snapshot`.
-  void Failed(const std::shared_ptr<const Snapshot>& snapshot, const Status& status);
+  // A request with this policy ended with this error on `snapshot`. Counts where the router chose: routes that the caller made up prove
+  // nothing against it.
+  void Failed(const std::shared_ptr<const Snapshot>& snapshot, const RoutingPolicy& policy, const Status& status);
 
   // What is known of the present candidate of a role; empty figures when there is none or another one since.
   struct Candidate {

@@ -106,7 +106,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   void OnDone(StatusOr<GenerateResult> result) override {
     if (!result.ok()) {
-      if (context_.divergence != nullptr) context_.divergence->Failed(asked_.snapshot, result.status());
+      if (context_.divergence != nullptr) context_.divergence->Failed(asked_.snapshot, asked_.policy, result.status());
       return FinishWith(result.status());
     }
     context_.workers->Post(
@@ -132,6 +132,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   }
 
   StatusOr<GenerateTask> MakeTask() {
+    RETURN_IF_ERROR(CheckId(request_.id()));
     GenerateTask task;
     ASSIGN_OR_RETURN(task.snapshot,
                      ChooseSnapshot(*model_.engine->serving(), request_.pinned(), ticket_->key().empty() ? request_.id() : ticket_->key()));
@@ -149,7 +150,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
       }
       task.top_logprobs = request_.logprobs();
     }
-    ASSIGN_OR_RETURN(task.prompt, PromptTokens(model_, request_, ""));
+    ASSIGN_OR_RETURN(task.prompt, PromptTokens(model_, context_.limits, request_, ""));
     task.max_new_tokens = request_.max_tokens() > 0 ? request_.max_tokens() : 256;
     RETURN_IF_ERROR(FitPrompt(info, &task));
     for (const int32_t token : request_.stop_tokens()) {

@@ -49,6 +49,32 @@ bool AnyUntrained(const CatalogView& view) {
          std::any_of(view.routers.begin(), view.routers.end(), untrained);
 }
 
+// The same as the load report says of a runner that brings everything itself.
+void LogCatalog(const CatalogView& view) {
+  int64_t expert_bytes = 0, router_bytes = 0;
+  for (size_t i = 0; i < view.experts.size(); ++i) {
+    expert_bytes += view.experts[i].bytes;
+    for (const std::string& note : view.experts[i].notes)
+      Log(LogLevel::kInfo, "load note", {{"expert", view.content.experts[i].name}, {"note", note}});
+  }
+  for (size_t i = 0; i < view.routers.size(); ++i) {
+    router_bytes += view.routers[i].bytes;
+    for (const std::string& note : view.routers[i].notes)
+      Log(LogLevel::kInfo, "load note", {{"router", view.content.routers[i].name}, {"note", note}});
+  }
+  Log(LogLevel::kInfo, "catalog loaded",
+      {{"revision", view.revision},
+       {"experts", view.experts.size()},
+       {"expert_bytes", expert_bytes},
+       {"routers", view.routers.size()},
+       {"router_bytes", router_bytes}});
+}
+
+void WarnOfUntrained(bool untrained) {
+  if (!untrained) return;
+  Log(LogLevel::kWarning, "untrained", {{"note", "an expert, the router or the base is a seeded fixture without training"}});
+}
+
 int Serve(const ServerOptions& options) {
   Log(LogLevel::kInfo, "configuration", nlohmann::ordered_json::parse(ConfigJson(options)));
   auto text = LoadServedText(options.runner.base_directory);
@@ -72,8 +98,6 @@ int Serve(const ServerOptions& options) {
        {"expert_bytes", report.expert_bytes},
        {"router_bytes", report.router_bytes},
        {"kv_bytes", report.kv_bytes}});
-  if (report.untrained)
-    Log(LogLevel::kWarning, "untrained", {{"note", "an expert, the router or the base is a seeded fixture without training"}});
   auto engine = Engine::Create(options.engine, loaded->runner.get());
   if (!engine.ok()) return Fail(engine.status());
   text->engine = engine->get();
@@ -86,8 +110,11 @@ int Serve(const ServerOptions& options) {
         Administration::Start(options, loaded->builder.get(), engine->get(), [&](ServingSet set) { (*engine)->Publish(std::move(set)); });
     if (!started.ok()) return Fail(started.status());
     administration = *std::move(started);
-    text->untrained |= AnyUntrained(administration->catalog().Describe());
+    const CatalogView view = administration->catalog().Describe();
+    LogCatalog(view);
+    text->untrained |= AnyUntrained(view);
   }
+  WarnOfUntrained(text->untrained);
   serving = 1;
   Administered administered;
   if (administration != nullptr) administered = {&administration->catalog(), &administration->divergence(), administration->authorizer()};

@@ -22,6 +22,16 @@ StatusOr<std::vector<TokenId>> CheckedTokens(const ServedModel& model, const v1:
   return std::vector<TokenId>(tokens.ids().begin(), tokens.ids().end());
 }
 
+Status CheckId(std::string_view id) {
+  if (id.size() <= kMaxIdBytes) return OkStatus();
+  return InvalidArgument("id: expected at most %d bytes, found %d", kMaxIdBytes, id.size());
+}
+
+Status CheckPromptText(const RequestLimits& limits, size_t bytes) {
+  if (static_cast<int64_t>(bytes) <= limits.max_prompt_text_bytes) return OkStatus();
+  return InvalidArgument("prompt: expected at most %d bytes of text (max_prompt_text_kib), found %d", limits.max_prompt_text_bytes, bytes);
+}
+
 StatusOr<TokenId> PrefixToken(const ServedModel& model) {
   const auto snapshot = model.engine->snapshot();
   const SnapshotInfo& info = snapshot->info();

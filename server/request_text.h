@@ -19,9 +19,15 @@ StatusOr<std::string> RenderChat(const ServedModel& model, const v1::Chat& chat)
 // Token ids as given, checked against the vocabulary.
 StatusOr<std::vector<TokenId>> CheckedTokens(const ServedModel& model, const v1::TokenIds& tokens, std::string_view field);
 
-// GenerateRequest and RouteRequest have the same three kinds of prompt. `appended` is text that follows it (RouteRequest::given_text).
+// GenerateRequest and RouteRequest have the same three kinds of prompt. `appended` is text that follows it (RouteRequest::given_text). Text
+// of more than `limits.max_prompt_text_bytes` is an INVALID_ARGUMENT, found before it is tokenised.
 template <typename Request>
-StatusOr<std::vector<TokenId>> PromptTokens(const ServedModel& model, const Request& request, const std::string& appended);
+StatusOr<std::vector<TokenId>> PromptTokens(const ServedModel& model, const RequestLimits& limits, const Request& request,
+                                            const std::string& appended);
+
+// It is echoed in every reply.
+inline constexpr size_t kMaxIdBytes = 256;
+Status CheckId(std::string_view id);
 
 // The rule BOUNDARY_LM_EVAL's first half (engine/text/lm_eval_split.h); the model's BOS, else EOS, stands for an empty context.
 StatusOr<LmEvalContext> PrepareLmEval(const ServedModel& model, std::string_view context);
@@ -41,9 +47,13 @@ std::string_view WithoutLeadingBlanks(std::string_view text);
 
 // ------------------------------------------------------------------------------------------------------------------ implementation
 
+Status CheckPromptText(const RequestLimits& limits, size_t bytes);
+
 template <typename Request>
-StatusOr<std::vector<TokenId>> PromptTokens(const ServedModel& model, const Request& request, const std::string& appended) {
+StatusOr<std::vector<TokenId>> PromptTokens(const ServedModel& model, const RequestLimits& limits, const Request& request,
+                                            const std::string& appended) {
   std::vector<TokenId> tokens;
+  RETURN_IF_ERROR(CheckPromptText(limits, request.text().size() + appended.size()));
   switch (request.prompt_case()) {
     case Request::kText: {
       const bool add_special_tokens = request.has_add_special_tokens() ? request.add_special_tokens() : true;
@@ -52,6 +62,7 @@ StatusOr<std::vector<TokenId>> PromptTokens(const ServedModel& model, const Requ
     }
     case Request::kChat: {
       ASSIGN_OR_RETURN(const std::string text, RenderChat(model, request.chat()));
+      RETURN_IF_ERROR(CheckPromptText(limits, text.size() + appended.size()));
       ASSIGN_OR_RETURN(tokens, model.tokenizer->Encode(text + appended, /*add_special_tokens=*/false));
       break;
     }

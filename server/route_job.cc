@@ -11,12 +11,14 @@
 namespace switchyard {
 namespace {
 
-StatusOr<RouteTask> MakeTask(const ServedModel& model, const v1::RouteRequest& request, const CallTerms& terms) {
+StatusOr<RouteTask> MakeTask(const CallContext& context, const v1::RouteRequest& request, const CallTerms& terms) {
+  const ServedModel& model = *context.model;
+  RETURN_IF_ERROR(CheckId(request.id()));
   RETURN_IF_ERROR(CheckLevel(request.level(), "level"));
   RouteTask task;
   ASSIGN_OR_RETURN(task.snapshot, ChooseSnapshot(*model.engine->serving(), request.pinned(), CanaryKey(terms, request)));
   ASSIGN_OR_RETURN(task.policy, PolicyOf(request.routing(), task.snapshot->info()));
-  ASSIGN_OR_RETURN(task.tokens, PromptTokens(model, request, request.given_text()));
+  ASSIGN_OR_RETURN(task.tokens, PromptTokens(model, context.limits, request, request.given_text()));
   task.record_routes = true;
   task.deadline = terms.deadline;
   return task;
@@ -27,7 +29,7 @@ StatusOr<RouteTask> MakeTask(const ServedModel& model, const v1::RouteRequest& r
 void RunRoute(const CallContext& context, const v1::RouteRequest& request, const CallTerms& terms,
               std::function<void(StatusOr<v1::RouteResponse>)> reply) {
   if (terms.link->cancelled()) return reply(Cancelled("the client cancelled the request"));
-  auto task = MakeTask(*context.model, request, terms);
+  auto task = MakeTask(context, request, terms);
   if (!task.ok()) return reply(task.status());
   const ServedModel* model = context.model;
   WorkerPool* workers = context.workers;
@@ -38,7 +40,7 @@ void RunRoute(const CallContext& context, const v1::RouteRequest& request, const
     auto shared_result = std::make_shared<StatusOr<RouteResult>>(std::move(result));
     workers->Post([=] {
       if (!shared_result->ok()) {
-        if (divergence != nullptr) divergence->Failed(asked.snapshot, shared_result->status());
+        if (divergence != nullptr) divergence->Failed(asked.snapshot, asked.policy, shared_result->status());
         return (*shared_reply)(shared_result->status());
       }
       const RouteResult& done = **shared_result;

@@ -123,7 +123,7 @@ void RunScore(const CallContext& context, const v1::ScoreRequest& request, const
     auto shared_result = std::make_shared<StatusOr<ScoreResult>>(std::move(result));
     workers->Post([=] {
       if (!shared_result->ok()) {
-        if (divergence != nullptr) divergence->Failed(kept->task.snapshot, shared_result->status());
+        if (divergence != nullptr) divergence->Failed(kept->task.snapshot, kept->task.policy, shared_result->status());
         return (*shared_reply)(shared_result->status());
       }
       (*shared_reply)(MakeResponse(*model, *shared_request, *kept, **shared_result));

@@ -80,6 +80,7 @@ class Preparation {
 
   // What can be seen without a tokenizer.
   Status CheckForm() {
+    RETURN_IF_ERROR(CheckId(request_.id()));
     RETURN_IF_ERROR(CheckLevel(request_.routes(), "routes"));
     if (!v1::Boundary_IsValid(request_.boundary())) {
       return InvalidArgument("boundary: %d is not a rule; expected 0 to %d", static_cast<int>(request_.boundary()),
@@ -149,7 +150,7 @@ class Preparation {
       if (continuation.text().empty()) return InvalidArgument("expected text, found nothing");
       ASSIGN_OR_RETURN(split, text_context_->Split(continuation.text()));
     }
-    RETURN_IF_ERROR(FitContext(&split));
+    RETURN_IF_ERROR(Fit("context", dropped_tokens_, &split));
     std::string text = continuation.text();
     if (continuation.content_case() == v1::Continuation::kTokens) {
       ASSIGN_OR_RETURN(text, model_.tokenizer->Decode(split.continuation, /*skip_special_tokens=*/false));
@@ -177,17 +178,17 @@ class Preparation {
     return {std::move(split.context), score_from};
   }
 
-  // Drops the oldest context tokens when asked to and necessary. The engine refuses what still does not fit.
-  Status FitContext(LmEvalSplit* split) {
-    const int64_t context = dropped_tokens_ + static_cast<int64_t>(split->context.size());
+  // Drops the oldest tokens of `what` (a context, `dropped` of whose tokens are gone already) when asked to and necessary.
+  Status Fit(const char* what, int64_t dropped, LmEvalSplit* split) {
+    const int64_t context = dropped + static_cast<int64_t>(split->context.size());
     const int64_t total = context + static_cast<int64_t>(split->continuation.size());
     const int64_t excess = total - max_positions_;
     if (excess <= 0) return OkStatus();
     if (!request_.truncate_context() || excess >= context) {
-      return InvalidArgument("context and continuation have %d tokens, the model takes %d; shorten them%s", total, max_positions_,
+      return InvalidArgument("%s and continuation have %d tokens, the model takes %d; shorten them%s", what, total, max_positions_,
                              request_.truncate_context() ? "" : " or set truncate_context");
     }
-    split->context.erase(split->context.begin(), split->context.begin() + (excess - dropped_tokens_));
+    split->context.erase(split->context.begin(), split->context.begin() + (excess - dropped));
     prepared_.truncated_tokens = std::max(prepared_.truncated_tokens, excess);
     return OkStatus();
   }
@@ -214,6 +215,7 @@ class Preparation {
         }
         split = {as_tokens, prepared_.continuations[i]};
       }
+      RETURN_IF_ERROR(Annotate(Fit("the unconditional context", 0, &split), "continuations[" + std::to_string(i) + "]"));
       items.push_back(Joined(std::move(split)));
     }
     prepared_.task.groups.push_back(std::move(items));

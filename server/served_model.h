@@ -25,6 +25,7 @@ StatusOr<ServedModel> LoadServedText(const std::string& directory);
 // Bounds on what one request may ask for.
 struct RequestLimits {
   int32_t max_continuations = 256;
+  int64_t max_prompt_text_bytes = 1 << 20;  // of a prompt before it is tokenised (GenerateRequest, RouteRequest)
   int64_t max_score_text_bytes = 16 << 20;  // of a ScoreRequest: what its contexts and continuations come to, joined pair by pair
   int32_t max_stop_strings = 16;
   int32_t max_stop_bytes = 256;

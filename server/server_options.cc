@@ -136,6 +136,7 @@ std::vector<Key> Keys(ServerOptions* o) {
           Whole("max_message_mib", &o->max_message_mib, 1, 1024),
           Whole("max_connection_age_seconds", &o->max_connection_age_seconds, 0, 86400),
           Whole("max_continuations", &o->limits.max_continuations, 1, 2048),
+          Whole("max_prompt_text_kib", &o->limits.max_prompt_text_bytes, 1, 1 << 20, 1 << 10),
           Whole("max_score_text_mib", &o->limits.max_score_text_bytes, 1, 1 << 20, 1 << 20),
           Whole("max_stream_in_flight", &o->limits.max_stream_in_flight, 1, 65536),
           Flag("reflection", &o->reflection),

@@ -294,6 +294,9 @@ StatusOr<ModelConfig> ReadModelConfig(const std::string& directory) {
       ASSIGN_OR_RETURN(config.eos_token_ids, TokenList(json["eos_token_id"], generation + ": \"eos_token_id\""));
     }
   }
+  if (config.bos_token_id && *config.bos_token_id >= config.vocab_size) {
+    return DataLoss("%s: bos token %d lies outside the vocabulary of %d", directory, *config.bos_token_id, config.vocab_size);
+  }
   for (int32_t id : config.eos_token_ids) {
     if (id >= config.vocab_size) return DataLoss("%s: eos token %d lies outside the vocabulary of %d", directory, id, config.vocab_size);
   }
@@ -317,8 +320,8 @@ StatusOr<GenerationDefaults> ReadGenerationDefaults(const std::string& directory
     return OkStatus();
   };
   RETURN_IF_ERROR(number("temperature", 0, 1e4, &defaults.temperature));
-  RETURN_IF_ERROR(number("top_p", 0, 1, &defaults.top_p));
-  RETURN_IF_ERROR(number("min_p", 0, 1, &defaults.min_p));
+  RETURN_IF_ERROR(number("top_p", 1e-9, 1, &defaults.top_p));
+  RETURN_IF_ERROR(number("min_p", 0, 1 - 1e-6, &defaults.min_p));
   RETURN_IF_ERROR(number("repetition_penalty", 1e-3, 1e3, &defaults.repetition_penalty));
   if (f.Has("top_k")) {
     int32_t k = 0;

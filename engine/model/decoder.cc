@@ -49,12 +49,18 @@ std::unique_ptr<Decoder> MakeDecoder(const Compute& compute, const BaseModel& mo
                                            : MakeReferenceDecoder(compute, model, std::move(rope));
 }
 
-Status CheckFinite(const at::Tensor& hidden, const RaggedBatch& batch, int32_t layer) {
-  if (RowFinite(hidden, 0, hidden.size(0))) return OkStatus();
-  int64_t row = 0;
-  while (row + 1 < hidden.size(0) && RowFinite(hidden, row, 1)) ++row;
-  return Internal("layer %d: hidden state of segment %d, row %d (position %d) is NaN or infinite", layer, batch.SegmentOfRow(row), row,
-                  batch.positions()[row]);
+void IsolateNotFinite(at::Tensor& hidden, at::Tensor* normed, const RaggedBatch& batch, int32_t layer, std::vector<SegmentFault>* faults) {
+  if (RowFinite(hidden, 0, hidden.size(0))) return;
+  for (size_t i = 0; i < batch.segments().size(); ++i) {
+    const RaggedSegment& segment = batch.segments()[i];
+    int32_t row = segment.begin;
+    while (row < segment.end && RowFinite(hidden, row, 1)) ++row;
+    if (row == segment.end) continue;
+    faults->push_back({static_cast<int32_t>(i), Internal("layer %d: hidden state of row %d (position %d) is NaN or infinite", layer,
+                                                         row - segment.begin, batch.positions()[row])});
+    hidden.slice(0, segment.begin, segment.end).zero_();
+    if (normed != nullptr) normed->slice(0, segment.begin, segment.end).zero_();
+  }
 }
 
 }  // namespace switchyard

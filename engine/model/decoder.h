@@ -45,6 +45,12 @@ class RaggedBatch {
   std::vector<int32_t> positions_, row_slots_;
 };
 
+// A segment in which a value was not finite; the status is INTERNAL.
+struct SegmentFault {
+  int32_t segment = 0;
+  Status status;
+};
+
 // Chooses the experts of every row of one layer. Called once a layer, in layer order, on the engine thread.
 class RouteSource {
  public:
@@ -65,8 +71,9 @@ class Decoder {
  public:
   virtual ~Decoder() = default;
   // Writes keys and values of the rows into their slots and returns the hidden states after the last layer, [T, H], final norm not applied.
-  // INTERNAL names the layer and the segment of the first value that is not finite.
-  virtual StatusOr<at::Tensor> Forward(const RaggedBatch& batch, KvPool& kv, const MixtureContext& mixture) = 0;
+  // A segment with a value that is not finite is added to `faults`, and goes on as zeros: no other row sees it.
+  virtual StatusOr<at::Tensor> Forward(const RaggedBatch& batch, KvPool& kv, const MixtureContext& mixture,
+                                       std::vector<SegmentFault>* faults) = 0;
   // Final norm and vocabulary projection of some rows: hidden [R, H] -> [R, V] f32.
   virtual at::Tensor Logits(const at::Tensor& hidden) = 0;
 };
@@ -78,7 +85,8 @@ std::unique_ptr<Decoder> MakeDecoder(const Compute& compute, const BaseModel& mo
 std::unique_ptr<Decoder> MakeReferenceDecoder(const Compute& compute, const BaseModel& model, RopeTable rope);
 std::unique_ptr<Decoder> MakeFastDecoder(const Compute& compute, const BaseModel& model, RopeTable rope);
 
-// INTERNAL naming `layer` and the segment when a value of hidden [T, H] is NaN or infinite.
-Status CheckFinite(const at::Tensor& hidden, const RaggedBatch& batch, int32_t layer);
+// Segments of `hidden` [T, H] f32 or bf16 in which a value is NaN or infinite: all their rows become zeros, in `normed` (may be null: the
+// same rows after a norm) as well, and `faults` gets an INTERNAL naming `layer`, row and position. One pass over the bits when all is well.
+void IsolateNotFinite(at::Tensor& hidden, at::Tensor* normed, const RaggedBatch& batch, int32_t layer, std::vector<SegmentFault>* faults);
 
 }  // namespace switchyard

@@ -51,7 +51,8 @@ class FastDecoder final : public Decoder {
         normed_(model.config.hidden_size),
         delta_(model.config.hidden_size) {}
 
-  StatusOr<at::Tensor> Forward(const RaggedBatch& batch, KvPool& kv, const MixtureContext& mixture) override {
+  StatusOr<at::Tensor> Forward(const RaggedBatch& batch, KvPool& kv, const MixtureContext& mixture,
+                               std::vector<SegmentFault>* faults) override {
     const int64_t rows = batch.rows(), hidden = model_.config.hidden_size;
     const float eps = static_cast<float>(model_.config.rms_norm_eps);
     const std::vector<kernels::AttentionSegment> segments = KernelSegments(batch);
@@ -71,7 +72,7 @@ class FastDecoder final : public Decoder {
       // alone).
       const at::Tensor& next = l + 1 < model_.config.num_layers ? model_.layers[l + 1].input_norm : model_.final_norm;
       kernels::AddRmsNorm(pool_, h, delta.const_data_ptr<float>(), rows, next.const_data_ptr<float>(), hidden, eps, x);
-      RETURN_IF_ERROR(CheckFinite(residual, batch, l));
+      IsolateNotFinite(residual, &normed, batch, l, faults);
     }
     return residual;
   }

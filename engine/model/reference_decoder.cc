@@ -46,7 +46,8 @@ class ReferenceDecoder final : public Decoder {
  public:
   ReferenceDecoder(const BaseModel& model, RopeTable rope) : model_(model), rope_(std::move(rope)) {}
 
-  StatusOr<at::Tensor> Forward(const RaggedBatch& batch, KvPool& kv, const MixtureContext& mixture) override {
+  StatusOr<at::Tensor> Forward(const RaggedBatch& batch, KvPool& kv, const MixtureContext& mixture,
+                               std::vector<SegmentFault>* faults) override {
     const at::Tensor positions = IndexOf(batch.positions());
     const RopeTable rope = {rope_.cos.index_select(0, positions), rope_.sin.index_select(0, positions)};
     const double eps = model_.config.rms_norm_eps;
@@ -58,7 +59,7 @@ class ReferenceDecoder final : public Decoder {
       const at::Tensor x = RmsNorm(hidden, layer.post_attention_norm, eps);
       RETURN_IF_ERROR(mixture.routes->Route(l, x, &routes));
       hidden = hidden + MixtureReference(x, layer.ffn, *mixture.bank, l, routes);
-      RETURN_IF_ERROR(CheckFinite(hidden, batch, l));
+      IsolateNotFinite(hidden, nullptr, batch, l, faults);
     }
     return hidden;
   }

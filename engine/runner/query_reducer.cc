@@ -64,7 +64,13 @@ struct RowJob {
 // False when a logit is not finite.
 bool AnswerRow(const Step& step, const RowJob& job, const float* logits, int64_t vocabulary, StepResult* result) {
   const kernels::LogSoftmaxStats stats = kernels::RowStats(logits, vocabulary);
-  if (!stats.finite) return false;
+  if (!stats.finite) {
+    // Still of the right size.
+    for (const Asked* query = job.begin; query != job.end; ++query) {
+      if (query->kind == Asked::kLogits) result->logits[query->index].assign(static_cast<size_t>(vocabulary), 0);
+    }
+    return false;
+  }
   for (const Asked* query = job.begin; query != job.end; ++query) {
     switch (query->kind) {
       case Asked::kLogits:
@@ -92,6 +98,17 @@ std::vector<RowJob> Jobs(const std::vector<Asked>& asked) {
   return jobs;
 }
 
+// The segment of `row` fails, unless it has already.
+void AddFailure(const Step& step, int32_t row, StepResult* result) {
+  const auto segment =
+      std::upper_bound(step.segments.begin(), step.segments.end(), row, [](int32_t r, const Segment& s) { return r < s.end; });
+  const auto index = static_cast<int32_t>(segment - step.segments.begin());
+  for (const SegmentFailure& known : result->failures) {
+    if (known.segment == index) return;
+  }
+  result->failures.push_back({index, Internal("vocabulary projection: a logit of row %d is NaN or infinite", row - segment->begin)});
+}
+
 }  // namespace
 
 Status AnswerQueries(const Step& step, const at::Tensor& hidden, Decoder& decoder, kernels::ThreadPool* pool, StepResult* result) {
@@ -117,12 +134,10 @@ Status AnswerQueries(const Step& step, const at::Tensor& hidden, Decoder& decode
     else
       answer(0, count);
   }
-  const auto bad = std::find(finite.begin(), finite.end(), 0);
-  if (bad == finite.end()) return OkStatus();
-  const int32_t row = jobs[static_cast<size_t>(bad - finite.begin())].row;
-  const auto segment =
-      std::upper_bound(step.segments.begin(), step.segments.end(), row, [](int32_t r, const Segment& s) { return r < s.end; });
-  return Internal("vocabulary projection: a logit of segment %d, row %d is NaN or infinite", segment - step.segments.begin(), row);
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    if (finite[i] == 0) AddFailure(step, jobs[i].row, result);
+  }
+  return OkStatus();
 }
 
 }  // namespace switchyard

@@ -26,7 +26,8 @@ Status CheckReplay(const RoutingPolicy& policy, const SnapshotInfo& info, size_t
   for (size_t i = first * stride; i < last * stride; ++i) {
     const ExpertIndex expert = policy.replay_experts[i];
     if (expert < kNoExpert || expert >= static_cast<ExpertIndex>(info.experts.size())) return Internal("recorded expert %d", expert);
-    if (!std::isfinite(policy.replay_weights[i])) return Internal("recorded weight %g", policy.replay_weights[i]);
+    if (!(policy.replay_weights[i] >= 0 && policy.replay_weights[i] <= 1 + 1e-6))
+      return Internal("recorded weight %g", policy.replay_weights[i]);
   }
   return OkStatus();
 }

@@ -51,8 +51,10 @@ StatusOr<StepResult> TorchModelRunner::Compute(const Step& step, const TorchSnap
   for (const Segment& segment : step.segments) segments.push_back({segment.begin, segment.end, segment.slots});
   const RaggedBatch batch(step.tokens, std::move(segments));
   StepRoutes routes(step, snapshot.info(), snapshot.router(), &best_);
-  ASSIGN_OR_RETURN(const at::Tensor hidden, decoder_->Forward(batch, kv_, {&snapshot.bank(), &routes, algorithm_}));
+  std::vector<SegmentFault> faults;
+  ASSIGN_OR_RETURN(const at::Tensor hidden, decoder_->Forward(batch, kv_, {&snapshot.bank(), &routes, algorithm_}, &faults));
   StepResult result;
+  for (SegmentFault& fault : faults) result.failures.push_back({fault.segment, std::move(fault.status)});
   RETURN_IF_ERROR(AnswerQueries(step, hidden, *decoder_, base_->pool.get(), &result));
   routes.Finish(&result);
   return result;

@@ -147,6 +147,12 @@ struct RouteCounts {
   std::vector<uint64_t> pairs, flips;
 };
 
+// One segment that could not be computed while the others of the step were.
+struct SegmentFailure {
+  int32_t segment = 0;
+  Status status;
+};
+
 struct StepResult {
   std::vector<std::vector<float>> logits;  // one [V] per LogitsQuery
   struct LogProb {
@@ -156,6 +162,7 @@ struct StepResult {
   std::vector<LogProb> logprobs;                        // one per LogProbQuery
   std::vector<std::vector<TokenLogProb>> top_logprobs;  // one per TopLogProbsQuery, most likely first
   std::vector<RouteTrace> routes;                       // one per segment; empty where record_routes is false
+  std::vector<SegmentFailure> failures;                 // each segment at most once; its answers mean nothing
   RouteCounts counts;
   double routing_seconds = 0;  // part of the call spent in choosing experts: router, selection, counting
 };
@@ -174,7 +181,8 @@ class ModelRunner {
   virtual std::shared_ptr<const Snapshot> snapshot() const = 0;
   virtual KvGeometry kv() const = 0;
   // Computes one step: writes keys and values of the new rows into their slots, then answers the queries.
-  // INTERNAL when a value is not finite (the message names layer and segment) or the step breaks a rule above; the KV pool stays usable.
+  // A segment in which a value is not finite fails alone (StepResult::failures, INTERNAL naming layer and position); no bit of the others
+  // changes. INTERNAL for the whole step when it breaks a rule above. The KV pool stays usable.
   virtual StatusOr<StepResult> Run(const Step& step) = 0;
 };
 

@@ -36,8 +36,8 @@ Status ValidateMixture(const RoutingPolicy& policy, const SnapshotInfo& info) {
   return OkStatus();
 }
 
-// Slots of one token in one layer: known experts, none twice, finite weights. The sum may pass 1: routers that weight every choice with one
-// do.
+// Slots of one token in one layer: known experts, none twice, weights from 0 to 1. The sum may pass 1: routers that weight every choice with
+// one do.
 Status ValidateReplaySlots(const RoutingPolicy& policy, const SnapshotInfo& info, size_t begin) {
   const size_t k = policy.replay_k;
   const auto where = [&] { return absl::StrFormat("token %d, layer %d", begin / k / info.num_layers, begin / k % info.num_layers); };
@@ -48,8 +48,8 @@ Status ValidateReplaySlots(const RoutingPolicy& policy, const SnapshotInfo& info
       return InvalidArgument("routing: replayed routes of %s name expert %d, expected 0 to %d, or -1 for an unused slot", where(), expert,
                              info.experts.size() - 1);
     }
-    if (!std::isfinite(weight) || weight < 0) {
-      return InvalidArgument("routing: replayed routes of %s hold the weight %g, expected a finite number >= 0", where(), weight);
+    if (!(weight >= 0 && weight <= 1 + kWeightSumSlack)) {
+      return InvalidArgument("routing: replayed routes of %s hold the weight %g, expected 0 to 1", where(), weight);
     }
     const auto first = policy.replay_experts.begin() + begin;
     if (expert != kNoExpert && std::find(first, first + (i - begin), expert) != first + (i - begin)) {

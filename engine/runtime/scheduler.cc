@@ -60,6 +60,7 @@ void Scheduler::Step(RouteTotals* totals, std::vector<EndedTask>* ended) {
   const StatusOr<StepResult> result = RunStep(plan);
   if (result.ok()) {
     totals->Add(result->counts, plan.step().snapshot->info());
+    FailOwners(result->failures);
     ApplyStep(*result);
   } else {
     for (Running& running : running_) {
@@ -102,7 +103,9 @@ void Scheduler::PlanTask(Running* running, int32_t budget, StepPlan* plan) {
   running->in_step = true;
   running->last_step = step_number_;
   running->task->MarkFirstStep(clock_->Now());
+  running->segments_begin = plan->segments();
   if (const StatusOr<int32_t> rows = running->task->Plan(budget, plan); !rows.ok()) running->failure = rows.status();
+  running->segments_end = plan->segments();
 }
 
 StatusOr<StepResult> Scheduler::RunStep(const StepPlan& plan) {
@@ -114,6 +117,16 @@ StatusOr<StepResult> Scheduler::RunStep(const StepPlan& plan) {
   stats_.step_seconds += seconds.count();
   if (result.ok()) RETURN_IF_ERROR(plan.CheckAnswers(*result));
   return result;
+}
+
+// A request with a segment that could not be computed ends; the others go on.
+void Scheduler::FailOwners(const std::vector<SegmentFailure>& failures) {
+  for (const SegmentFailure& failed : failures) {
+    for (Running& running : running_) {
+      const bool owns = running.in_step && running.segments_begin <= failed.segment && failed.segment < running.segments_end;
+      if (owns && running.failure.ok()) running.failure = failed.status;
+    }
+  }
 }
 
 void Scheduler::ApplyStep(const StepResult& result) {

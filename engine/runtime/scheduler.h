@@ -56,8 +56,9 @@ class Scheduler {
   struct Running {
     std::unique_ptr<TaskState> task;
     uint64_t last_step = 0;
-    bool in_step = false;  // has rows in the step being run
-    TaskUsage counted;     // what of its usage is in stats_ already
+    bool in_step = false;                          // has rows in the step being run
+    int32_t segments_begin = 0, segments_end = 0;  // its segments of that step
+    TaskUsage counted;                             // what of its usage is in stats_ already
     uint64_t counted_scores = 0;
     Status failure;  // why it has to end
     bool complete = false;
@@ -68,6 +69,7 @@ class Scheduler {
   void PlanStep(StepPlan* plan);
   void PlanTask(Running* running, int32_t budget, StepPlan* plan);
   StatusOr<StepResult> RunStep(const StepPlan& plan);
+  void FailOwners(const std::vector<SegmentFailure>& failures);
   void ApplyStep(const StepResult& result);
   // Adds what the task did since the last call to stats_.
   void Count(Running* running);

@@ -28,6 +28,7 @@ class StepPlan {
   int32_t AddTopLogProbs(int32_t row, int32_t count);
 
   int32_t rows() const { return static_cast<int32_t>(step_.tokens.size()); }
+  int32_t segments() const { return static_cast<int32_t>(step_.segments.size()); }
   const Step& step() const { return step_; }
   // INTERNAL when `result` does not answer every question of the step.
   Status CheckAnswers(const StepResult& result) const;

@@ -200,6 +200,29 @@ TEST_F(EngineLifecycleTest, AFailedStepEndsItsTasksAndLeavesNoPoison) {
   EXPECT_EQ(again.sink->ids(), OracleGenerate(LongTask(30, 5), snapshot_->info()));
 }
 
+// Numbers that run away in one request are its own misfortune.
+TEST_F(EngineLifecycleTest, AFailedSegmentEndsItsTaskAlone) {
+  Start();
+  runner_.Hold();
+  const Submitted first = Submit(LongTask(6, 10, 1));
+  runner_.WaitUntilHeld();  // in step 1, alone
+  const Submitted second = Submit(LongTask(7, 10, 2));
+  const Submitted third = Submit(LongTask(8, 10, 3));
+  runner_.FailSegment(2, 1);  // step 2 holds all three; the generating one comes first
+  runner_.Resume();
+  ASSERT_TRUE(first.sink->Wait().ok());
+  EXPECT_EQ(first.sink->ids(), OracleGenerate(LongTask(6, 10, 1), snapshot_->info()));
+  EXPECT_EQ(CodeOf(second), absl::StatusCode::kInternal);
+  EXPECT_THAT(std::string(Message(second.sink->Wait().status())), HasSubstr("this segment"));
+  ASSERT_TRUE(third.sink->Wait().ok());
+  EXPECT_EQ(third.sink->ids(), OracleGenerate(LongTask(8, 10, 3), snapshot_->info()));
+  ExpectAllFree();
+  const Submitted again = Submit(LongTask(7, 10, 2));
+  ASSERT_TRUE(again.sink->Wait().ok());
+  EXPECT_EQ(again.sink->Wait()->usage.cached_tokens, 0) << "nothing of it may be found in the prefix cache";
+  EXPECT_EQ(again.sink->ids(), OracleGenerate(LongTask(7, 10, 2), snapshot_->info()));
+}
+
 TEST_F(EngineLifecycleTest, AFailedStepSparesTasksOfOtherSnapshots) {
   Start();
   runner_.Hold();

@@ -92,6 +92,10 @@ TEST_F(RuntimeRoutingPolicy, RefusesBrokenReplays) {
   policy = Replay(2);
   policy.replay_weights[0] = -1;
   ExpectRefused(policy, "token 0, layer 0 hold the weight -1");
+  policy.replay_weights[0] = 3e38f;
+  ExpectRefused(policy, "token 0, layer 0 hold the weight 3e+38, expected 0 to 1");
+  policy.replay_weights[0] = std::numeric_limits<float>::quiet_NaN();
+  ExpectRefused(policy, "expected 0 to 1");
 }
 
 TEST_F(RuntimeRoutingPolicy, KeysDifferWhereRoutesMay) {

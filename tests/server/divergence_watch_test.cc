@@ -256,11 +256,11 @@ TEST_F(DivergenceWatchTest, ACanarysOwnFailureCounts) {
                           ++calls;
                           settled(true);
                         });
-  watch.Failed(stable_, Internal("layer 1 is not finite"));
-  watch.Failed(canary, Cancelled("gone"));
-  watch.Failed(canary, Internal("layer 1 is not finite"));
+  watch.Failed(stable_, {}, Internal("layer 1 is not finite"));
+  watch.Failed(canary, {}, Cancelled("gone"));
+  watch.Failed(canary, {}, Internal("layer 1 is not finite"));
   EXPECT_EQ(calls, 0);
-  watch.Failed(canary, Internal("layer 1 is not finite"));
+  watch.Failed(canary, {}, Internal("layer 1 is not finite"));
   EXPECT_EQ(calls, 1);
 }
 

@@ -111,25 +111,45 @@ TEST_F(RequestTextTest, TokensOutsideTheVocabularyAreNamed) {
   EXPECT_THAT(std::string(Message(tokens.status())), HasSubstr("tokens[1]: expected a token id in [0, 61), found -1"));
 }
 
+TEST_F(RequestTextTest, TextBeyondTheBoundIsRefusedBeforeItIsTokenised) {
+  RequestLimits limits;
+  limits.max_prompt_text_bytes = 10;
+  v1::RouteRequest request;
+  request.set_text("12345");
+  EXPECT_TRUE(PromptTokens(model_, limits, request, "67890").ok());
+  const auto refused = PromptTokens(model_, limits, request, "678901");
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(Message(refused.status())), HasSubstr("expected at most 10 bytes of text (max_prompt_text_kib), found 11"));
+  auto* message = request.mutable_chat()->add_messages();
+  message->set_role("user");
+  message->set_content("0123456789");
+  EXPECT_EQ(PromptTokens(model_, limits, request, "").status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(RequestTextTest, IdsAreShort) {
+  EXPECT_TRUE(CheckId(std::string(256, 'x')).ok());
+  EXPECT_THAT(std::string(Message(CheckId(std::string(257, 'x')))), HasSubstr("id: expected at most 256 bytes, found 257"));
+}
+
 TEST_F(RequestTextTest, PromptsOfAllThreeKinds) {
   v1::GenerateRequest request;
-  EXPECT_EQ(PromptTokens(model_, request, "").status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(PromptTokens(model_, {}, request, "").status().code(), absl::StatusCode::kInvalidArgument);
   request.set_text("x");
-  EXPECT_THAT(Pieces(*PromptTokens(model_, request, "ab")), ElementsAre("<bos>", "x", "ab"));
+  EXPECT_THAT(Pieces(*PromptTokens(model_, {}, request, "ab")), ElementsAre("<bos>", "x", "ab"));
   request.set_add_special_tokens(false);
-  EXPECT_THAT(Pieces(*PromptTokens(model_, request, "ab")), ElementsAre("x", "ab"));
+  EXPECT_THAT(Pieces(*PromptTokens(model_, {}, request, "ab")), ElementsAre("x", "ab"));
   request.mutable_tokens()->add_ids(tokenizer_->Id("x"));
-  EXPECT_THAT(Pieces(*PromptTokens(model_, request, "ab")), ElementsAre("x", "ab"));
+  EXPECT_THAT(Pieces(*PromptTokens(model_, {}, request, "ab")), ElementsAre("x", "ab"));
   request.mutable_chat();
-  EXPECT_EQ(PromptTokens(model_, request, "").status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(PromptTokens(model_, {}, request, "").status().code(), absl::StatusCode::kInvalidArgument);
   auto* message = request.mutable_chat()->add_messages();
   message->set_role("user");
   message->set_content("hi");
-  EXPECT_THAT(*PromptTokens(model_, request, ""), *tokenizer_->Encode("<user>hi<eos><assistant>", false));
+  EXPECT_THAT(*PromptTokens(model_, {}, request, ""), *tokenizer_->Encode("<user>hi<eos><assistant>", false));
   request.mutable_chat()->set_add_generation_prompt(false);
-  EXPECT_THAT(*PromptTokens(model_, request, ""), *tokenizer_->Encode("<user>hi<eos>", false));
+  EXPECT_THAT(*PromptTokens(model_, {}, request, ""), *tokenizer_->Encode("<user>hi<eos>", false));
   message->set_role("nobody");
-  EXPECT_THAT(std::string(Message(PromptTokens(model_, request, "").status())), HasSubstr("nobody"));
+  EXPECT_THAT(std::string(Message(PromptTokens(model_, {}, request, "").status())), HasSubstr("nobody"));
 }
 
 }  // namespace

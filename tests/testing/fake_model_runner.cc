@@ -148,6 +148,11 @@ void FakeModelRunner::FailStep(uint64_t step) {
   failing_steps_.insert(step);
 }
 
+void FakeModelRunner::FailSegment(uint64_t step, int32_t segment) {
+  std::lock_guard lock(mutex_);
+  failing_segments_[step] = segment;
+}
+
 void FakeModelRunner::PoisonStep(uint64_t step) {
   std::lock_guard lock(mutex_);
   poisoned_steps_.insert(step);
@@ -204,6 +209,7 @@ StatusOr<StepResult> FakeModelRunner::Run(const Step& step) {
   WaitWhileHeld();
   bool failing = false;
   bool poisoned = false;
+  std::optional<int32_t> failing_segment;
   {
     std::lock_guard lock(mutex_);
     StepRecord record{.rows = static_cast<int32_t>(step.tokens.size()),
@@ -215,17 +221,23 @@ StatusOr<StepResult> FakeModelRunner::Run(const Step& step) {
     if (options_.keep_steps) steps_.push_back(std::move(record));
     failing = failing_steps_.contains(steps_.size());
     poisoned = poisoned_steps_.contains(steps_.size());
+    if (const auto found = failing_segments_.find(steps_.size()); found != failing_segments_.end()) failing_segment = found->second;
   }
   StatusOr<StepResult> result = Compute(step, poisoned);
   if (!result.ok()) {
     std::lock_guard lock(mutex_);
     violations_.emplace_back(Message(result.status()));
   }
+  const auto spoil = [this](const Segment& segment) {
+    for (const int32_t slot : segment.slots.last(segment.end - segment.begin)) slots_[slot].hash = 0xbad;
+  };
   if (failing) {
-    for (const Segment& segment : step.segments) {
-      for (const int32_t slot : segment.slots.last(segment.end - segment.begin)) slots_[slot].hash = 0xbad;
-    }
+    for (const Segment& segment : step.segments) spoil(segment);
     return Internal("the fake was told to fail this step");
+  }
+  if (failing_segment && result.ok()) {
+    spoil(step.segments[*failing_segment]);
+    result->failures.push_back({*failing_segment, Internal("the fake was told to fail this segment")});
   }
   return result;
 }

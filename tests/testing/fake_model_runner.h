@@ -7,8 +7,10 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -72,8 +74,9 @@ class FakeModelRunner final : public ModelRunner {
   // New tasks run on another generation from now on.
   void Swap(const std::string& generation);
   // Steps count from 1.
-  void FailStep(uint64_t step);    // INTERNAL after its slots were overwritten with rubbish
-  void PoisonStep(uint64_t step);  // every logit and log-probability of it is NaN
+  void FailStep(uint64_t step);                      // INTERNAL after its slots were overwritten with rubbish
+  void FailSegment(uint64_t step, int32_t segment);  // it alone, the rest is computed
+  void PoisonStep(uint64_t step);                    // every logit and log-probability of it is NaN
 
   // The next Run waits at its beginning until Resume.
   void Hold();
@@ -117,6 +120,7 @@ class FakeModelRunner final : public ModelRunner {
   bool held_ = false;
   uint64_t passes_ = 0;  // Runs that may go although hold_ is set
   std::set<uint64_t> failing_steps_;
+  std::map<uint64_t, int32_t> failing_segments_;
   std::set<uint64_t> poisoned_steps_;
   std::vector<StepRecord> steps_;
   std::vector<std::string> violations_;
