@@ -92,6 +92,10 @@ Status ReplayLayer(const RouterArtifact& artifact, const Router& router, const C
 
 Status ReplayGoldenProbes(const RouterArtifact& artifact, const Router& router, const Compute& compute) {
   if (artifact.manifest.golden_probes == 0) return OkStatus();
+  if (router.vocabulary() > 0) {
+    return InvalidArgument("%s: golden probes are hidden states; a router of kind \"%s\" looks at token ids", artifact.directory,
+                           artifact.manifest.kind);
+  }
   for (int32_t layer = 0; layer < artifact.manifest.num_layers; ++layer) RETURN_IF_ERROR(ReplayLayer(artifact, router, compute, layer));
   return OkStatus();
 }

@@ -4,6 +4,7 @@
 #include "engine/routing/dense2moe_mlp_router.h"
 #include "engine/routing/ermoe_router.h"
 #include "engine/routing/gmm_router.h"
+#include "engine/routing/hash_router.h"
 #include "engine/routing/linear_router.h"
 #include "engine/routing/phatgoose_router.h"
 #include "engine/routing/router.h"
@@ -18,8 +19,14 @@ struct Method {
 };
 
 constexpr Method kMethods[] = {
-    {"aoe", LoadAoeRouter}, {"arrow", LoadArrowRouter},   {"dense2moe_mlp", LoadDense2MoeMlpRouter}, {"ermoe", LoadErmoeRouter},
-    {"gmm", LoadGmmRouter}, {"linear", LoadLinearRouter}, {"phatgoose", LoadPhatgooseRouter},
+    {"aoe", LoadAoeRouter},
+    {"arrow", LoadArrowRouter},
+    {"dense2moe_mlp", LoadDense2MoeMlpRouter},
+    {"ermoe", LoadErmoeRouter},
+    {"gmm", LoadGmmRouter},
+    {"hash", LoadHashRouter},
+    {"linear", LoadLinearRouter},
+    {"phatgoose", LoadPhatgooseRouter},
 };
 
 StatusOr<SelectionRule> RuleOf(const RouterArtifact& artifact) {

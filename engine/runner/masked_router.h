@@ -40,8 +40,8 @@ class MaskedRouter final : public Router {
     }
   }
 
-  at::Tensor Logits(int32_t layer, const at::Tensor& x) const override {
-    const at::Tensor known = router_->Logits(layer, x);
+  at::Tensor Logits(int32_t layer, const RouterInput& in) const override {
+    const at::Tensor known = router_->Logits(layer, in);
     const int64_t rows = known.size(0), width = known.size(1);
     at::Tensor all = at::full({rows, experts_}, -std::numeric_limits<float>::infinity(), at::kFloat);
     const float* from = known.const_data_ptr<float>();
@@ -56,6 +56,7 @@ class MaskedRouter final : public Router {
     return all;
   }
   std::span<const float> SelectionBias(int32_t layer) const override { return selection_bias_[layer]; }
+  int64_t vocabulary() const override { return router_->vocabulary(); }
   int32_t num_experts() const override { return experts_; }
   int32_t num_layers() const override { return router_->num_layers(); }
   int64_t bytes() const override { return router_->bytes(); }

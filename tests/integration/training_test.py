@@ -142,11 +142,12 @@ def case_calibrated(world):
         world.expert(domain, [domain], 8)
     data = sum((["--data", f] for f in world.files("train", [*DOMAINS, "general"])), [])
     calibrate = [world.args.trainer, "calibrate", "--base", world.base]
-    for kind, extra in [("arrow", []), ("aoe", []), ("ermoe", ["--top-k", "2"]), ("gmm", ["--dimensions", "4"]), ("phatgoose", ["--steps", "4"])]:
+    for kind, extra in [("arrow", []), ("aoe", []), ("ermoe", ["--top-k", "2"]), ("gmm", ["--dimensions", "4"]), ("phatgoose", ["--steps", "4"]),
+                        ("hash", ["--table", "frequency"])]:
         done = world.run([*calibrate, *world.experts(), *data, "--kind", kind, "--out", f"{world.work}/{kind}", "--rows", "300", *extra])
         assert f"{kind} router" in done.stdout, done.stdout
         assert not os.path.exists(f"{world.work}/{kind}.run")
-        if kind in ("aoe", "gmm"):
+        if kind in ("aoe", "gmm", "hash"):
             compare_routes(world, kind, f"{world.work}/{kind}")
     world.run([*calibrate, *world.experts(), "--kind", "arrow", "--zero-score", "0.5", "--out", f"{world.work}/bare"])  # needs no data
 
@@ -162,6 +163,8 @@ def case_calibrated(world):
         (["--kind", "arrow"], "--zero-score"),
         (["--kind", "phatgoose"], "--data NAME=PATH"),
         (["--kind", "gmm", "--data", world.files("train", ["general"])[0]], f"--data {DOMAINS[0]}=PATH"),
+        (["--kind", "hash"], "--data"),
+        (["--kind", "hash", "--table", "random", "--top-k", "2"], "--top-k"),
         (["--add", "a=b"], "belong together"),
     ]:
         done = world.run([*calibrate, *world.experts(), "--out", f"{world.work}/x", *extra], expect=1)

@@ -51,7 +51,16 @@ inline Draft GmmDraft() {
   return draft;
 }
 
+inline constexpr int32_t kVocabulary = 50;
+
+inline Draft HashDraft() {
+  Draft draft("hash", 1);
+  for (int l = 0; l < kLayers; ++l) draft[absl::StrFormat("layers.%d.router.table", l)] = at::randint(kExperts, {kVocabulary}, at::kInt);
+  return draft;
+}
+
 inline Draft DraftOf(const std::string& kind) {
+  if (kind == "hash") return HashDraft();
   if (kind == "gmm") return GmmDraft();
   if (kind == "phatgoose") return PhatgooseDraft();
   if (kind == "arrow") return DirectionsDraft(kind, 1);

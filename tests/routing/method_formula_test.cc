@@ -189,5 +189,43 @@ TEST_F(MethodFormulaTest, OnlyZeroExpertsAreNoChoice) {
   }
 }
 
+TEST_F(MethodFormulaTest, HashLooksTokensUp) {
+  Draft draft = HashDraft();
+  draft["layers.1.router.table"] = at::tensor({3, 0, 4}, at::kInt).repeat({17}).slice(0, 0, kVocabulary).contiguous();
+  const auto router = LoadRouter(draft.Publish(), fast_);
+  ASSERT_TRUE(router.ok()) << router.status();
+  EXPECT_EQ((*router)->vocabulary(), kVocabulary);
+  const std::vector<int32_t> tokens = {2, 0, 49, 1};
+  const at::Tensor logits = (*router)->Logits(1, {at::randn({4, kHidden}), tokens});
+  EXPECT_TRUE(at::equal(logits.argmax(1), at::tensor({4, 3, 0, 0}, at::kLong))) << logits;
+  EXPECT_TRUE(at::equal(logits.exp().sum(1), at::ones({4})));
+}
+
+TEST_F(MethodFormulaTest, HashRefusesIdsItHasNoRouteFor) {
+  const auto router = LoadRouter(HashDraft().Publish(), fast_);
+  ASSERT_TRUE(router.ok());
+  const std::vector<int32_t> tokens = {3, kVocabulary, -1};
+  const at::Tensor logits = (*router)->Logits(0, {at::randn({4, kHidden}), tokens});
+  for (const int row : {1, 2, 3}) EXPECT_TRUE(logits[row].isnan().any().item<bool>()) << row;
+  EXPECT_FALSE(logits[0].isnan().any().item<bool>());
+}
+
+TEST_F(MethodFormulaTest, HashTablesAreChecked) {
+  const auto code = [&](const Draft& draft) { return LoadRouter(draft.Publish(), fast_).status().code(); };
+  Draft beyond = HashDraft(), uneven = HashDraft(), real = HashDraft(), two = HashDraft(), missing = HashDraft();
+  beyond["layers.1.router.table"][7] = kExperts;
+  EXPECT_EQ(code(beyond), absl::StatusCode::kInvalidArgument);
+  beyond["layers.1.router.table"][7] = -1;
+  EXPECT_EQ(code(beyond), absl::StatusCode::kInvalidArgument);
+  uneven["layers.1.router.table"] = at::zeros({kVocabulary + 1}, at::kInt);
+  EXPECT_EQ(code(uneven), absl::StatusCode::kInvalidArgument);
+  real["layers.0.router.table"] = at::zeros({kVocabulary});
+  EXPECT_EQ(code(real), absl::StatusCode::kInvalidArgument);
+  two.manifest.top_k = 2;
+  EXPECT_EQ(code(two), absl::StatusCode::kInvalidArgument);
+  missing.tensors.erase("layers.1.router.table");
+  EXPECT_EQ(code(missing), absl::StatusCode::kNotFound);
+}
+
 }  // namespace
 }  // namespace switchyard

@@ -5,8 +5,12 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <span>
+#include <string>
 #include <thread>
+#include <vector>
 
+#include "engine/artifact/router_artifact.h"
 #include "tests/runner/tiny_fixture.h"
 #include "tests/testing/step_driver.h"
 
@@ -68,8 +72,33 @@ class SnapshotBuilderTest : public TinyFixture {
     EXPECT_EQ(Names(got.routes, masked->info()), Names(want.routes, original->info()));
   }
 
+  // Over the experts of router2. Returns the tables, [L] of [vocabulary], and their experts' names in names_.
+  std::vector<std::vector<int32_t>> WriteHash(const std::string& directory, int vocabulary) {
+    const auto like = ReadRouterArtifact(Path("router2"));
+    EXPECT_TRUE(like.ok()) << like.status();
+    RouterManifest manifest = like->manifest;
+    manifest.kind = "hash";
+    manifest.top_k = 1;
+    manifest.golden_probes = 0;
+    names_.clear();
+    for (const RouterExpertBinding& expert : manifest.experts) names_.push_back(expert.name);
+    std::vector<std::vector<int32_t>> tables(static_cast<size_t>(manifest.num_layers));
+    std::vector<TensorView> views;
+    for (size_t l = 0; l < tables.size(); ++l) {
+      for (int id = 0; id < vocabulary; ++id) {
+        tables[l].push_back(static_cast<int32_t>((static_cast<size_t>(id) * (l + 3) / 2) % names_.size()));
+      }
+      views.push_back(
+          {"layers." + std::to_string(l) + ".router.table", DType::kI32, {vocabulary}, std::as_bytes(std::span(tables[l])), nullptr});
+    }
+    const Status written = WriteRouterArtifact(directory, manifest, views);
+    EXPECT_TRUE(written.ok()) << written;
+    return tables;
+  }
+
   LoadedRunner loaded_;
   std::unique_ptr<StepDriver> driver_;
+  std::vector<std::string> names_;
 };
 
 TEST_F(SnapshotBuilderTest, TheSameParts) {
@@ -124,6 +153,32 @@ TEST_F(SnapshotBuilderTest, AnotherOrderIsRefusedOrPutRight) {
   const auto snapshot = Build(plan);
   EXPECT_EQ(snapshot->info().generation, loaded_.runner->snapshot()->info().generation);
   ExpectLikeMasking(snapshot, {});
+}
+
+// Routes follow the ids of the tokens: in every layer by that layer's table.
+TEST_F(SnapshotBuilderTest, AHashRouterIsGivenTheTokens) {
+  const std::vector<std::vector<int32_t>> tables = WriteHash(Path("hash"), spec_.vocab);
+  auto router = loaded_.builder->LoadRouter(Path("hash"));
+  ASSERT_TRUE(router.ok()) << router.status();
+  SnapshotPlan plan = loaded_.plan;
+  plan.router = *router;
+  const auto snapshot = Build(plan);
+  const auto& experts = snapshot->info().experts;
+  const SequenceOutput whole = Run(snapshot, {});
+  ASSERT_EQ(whole.routes.experts.size(), kPrompt.size() * tables.size());
+  for (size_t row = 0; row < kPrompt.size(); ++row) {
+    for (size_t l = 0; l < tables.size(); ++l) {
+      EXPECT_EQ(experts[whole.routes.experts[row * tables.size() + l]].name, names_[tables[l][kPrompt[row]]]) << row << " " << l;
+    }
+  }
+  EXPECT_NE(whole.logits, Run(loaded_.runner->snapshot(), {}).logits);
+}
+
+TEST_F(SnapshotBuilderTest, AHashRouterOfAnotherVocabularyIsRefused) {
+  WriteHash(Path("short"), spec_.vocab - 1);
+  const Status refused = loaded_.builder->LoadRouter(Path("short")).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("token ids"));
 }
 
 TEST_F(SnapshotBuilderTest, ARouterThatKnowsNobodyIsRefused) {

@@ -53,7 +53,21 @@ Timings Summarise(const Sample& sample, const TimingOptions& options) {
   return timings;
 }
 
+bool IsFloat(DType dtype) { return dtype == DType::kF16 || dtype == DType::kBF16 || dtype == DType::kF32 || dtype == DType::kF64; }
+
+// Kept for an expert that joins; no token is multiplied by them.
+bool IsForNewcomers(const std::string& name) { return name.ends_with(".router.sample") || name.ends_with(".router.temperature"); }
+
 }  // namespace
+
+double RouterFlops(const RouterArtifact& artifact) {
+  double flops = 0;
+  for (const auto& [name, tensor] : artifact.tensors->tensors()) {
+    if (name.starts_with("probe.") || IsForNewcomers(name) || !IsFloat(tensor.dtype)) continue;
+    flops += 2.0 * static_cast<double>(tensor.elements());
+  }
+  return flops;
+}
 
 Flops CountFlops(const ModelConfig& config, const Contestant& contestant, const RouteRecord& record, int64_t context) {
   Flops flops;

@@ -79,13 +79,14 @@ std::vector<Parameter> RouterModule::Parameters() const {
   return all;
 }
 
-StatusOr<RouterOutput> RouterModule::Forward(int32_t layer, const at::Tensor& x, at::Generator* generator,
+StatusOr<RouterOutput> RouterModule::Forward(int32_t layer, const RouterInput& in, at::Generator* generator,
                                              const std::vector<int32_t>& labels) const {
+  const at::Tensor& x = in.x;
   at::Tensor input = x;
   if (generator != nullptr && options_.jitter > 0) {
     input = x * at::empty_like(x).uniform_(1.0 - options_.jitter, 1.0 + options_.jitter, *generator);
   }
-  const at::Tensor logits = Logits(layer, input, generator);
+  const at::Tensor logits = Logits(layer, {input, in.tokens}, generator);
   const at::Tensor p = at::softmax(logits, -1);
   RouterOutput out;
   out.probabilities = p.detach();

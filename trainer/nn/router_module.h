@@ -15,6 +15,7 @@
 #include "engine/artifact/tensor_view.h"
 #include "engine/base/status.h"
 #include "engine/routing/layer_routes.h"
+#include "engine/routing/router_input.h"
 #include "trainer/nn/parameter.h"
 
 namespace switchyard::trainer {
@@ -50,10 +51,10 @@ struct RouterOutput {
 class RouterModule {
  public:
   virtual ~RouterModule() = default;
-  // x [T, H] f32. `generator` draws jitter and dropout; null: evaluation. `labels`: [T] the expert a row should go to, -1 for none; or
+  // in.x [T, H] f32. `generator` draws jitter and dropout; null: evaluation. `labels`: [T] the expert a row should go to, -1 for none; or
   // empty. INTERNAL when a logit is not finite.
   // Virtual for what is no choice by softmax: a gate of one expert, fixed routes.
-  virtual StatusOr<RouterOutput> Forward(int32_t layer, const at::Tensor& x, at::Generator* generator,
+  virtual StatusOr<RouterOutput> Forward(int32_t layer, const RouterInput& in, at::Generator* generator,
                                          const std::vector<int32_t>& labels = {}) const;
 
   virtual std::vector<Parameter> LayerParameters(int32_t layer) const = 0;
@@ -75,7 +76,7 @@ class RouterModule {
   // As the engine's Router::SelectionBias.
   virtual std::span<const float> SelectionBias(int32_t /*layer*/) const { return {}; }
   // logits [T, E] f32 on the tape.
-  virtual at::Tensor Logits(int32_t layer, const at::Tensor& x, at::Generator* generator) const = 0;
+  virtual at::Tensor Logits(int32_t layer, const RouterInput& in, at::Generator* generator) const = 0;
 
   const RouterOptions options_;
   const int32_t num_layers_, num_experts_;
