@@ -155,7 +155,7 @@ TEST_F(SnapshotBuilderTest, AnotherOrderIsRefusedOrPutRight) {
   ExpectLikeMasking(snapshot, {});
 }
 
-// Routes follow the ids of the tokens: in every layer by that layer's table.
+// Routes follow the ids of the tokens: over a whole prompt, over parts of one, beside a neighbour with routes of its own.
 TEST_F(SnapshotBuilderTest, AHashRouterIsGivenTheTokens) {
   const std::vector<std::vector<int32_t>> tables = WriteHash(Path("hash"), spec_.vocab);
   auto router = loaded_.builder->LoadRouter(Path("hash"));
@@ -172,6 +172,22 @@ TEST_F(SnapshotBuilderTest, AHashRouterIsGivenTheTokens) {
     }
   }
   EXPECT_NE(whole.logits, Run(loaded_.runner->snapshot(), {}).logits);
+
+  driver_->Use(snapshot);
+  for (const size_t chunk : {size_t{1}, size_t{4}, kPrompt.size() - 1}) {
+    const SequenceOutput parts = driver_->Sequence(kPrompt, {}, chunk);
+    EXPECT_EQ(parts.routes.experts, whole.routes.experts) << chunk;
+    EXPECT_EQ(parts.logits, whole.logits) << chunk;
+  }
+  // A neighbour before it that does not route by itself: its ids are not this sequence's.
+  const RoutingPolicy forced = Forced(0), learned;
+  std::vector<TokenId> both = {1, 2, 3};
+  both.insert(both.end(), kPrompt.begin(), kPrompt.end());
+  const std::vector<int32_t> slots = driver_->TakeSlots(3), own = driver_->TakeSlots(kPrompt.size());
+  const StepResult beside = driver_->Run(both, {{0, 3, slots, &forced}, {3, static_cast<int32_t>(both.size()), own, &learned}});
+  ASSERT_EQ(beside.routes.size(), 2u);
+  EXPECT_EQ(beside.routes[1].experts, whole.routes.experts);
+  EXPECT_EQ(std::vector(beside.logits.begin() + 3, beside.logits.end()), whole.logits);
 }
 
 TEST_F(SnapshotBuilderTest, AHashRouterOfAnotherVocabularyIsRefused) {
