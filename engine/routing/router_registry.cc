@@ -29,6 +29,18 @@ constexpr Method kMethods[] = {
     {"phatgoose", LoadPhatgooseRouter},
 };
 
+// Methods that need the whole batch: what to do instead.
+struct TrainingOnly {
+  std::string_view kind, instead;
+};
+
+constexpr TrainingOnly kTrainingOnly[] = {
+    {"max_score",
+     "MaxScore deals the experts out among all tokens of a batch, so a route would depend on later tokens and on other requests; it is a "
+     "way "
+     "to train: switchyard-trainer router --kind linear --dispatch max-score publishes a \"linear\" router, which serves"},
+};
+
 StatusOr<SelectionRule> RuleOf(const RouterArtifact& artifact) {
   const RouterManifest& manifest = artifact.manifest;
   const auto experts = static_cast<int32_t>(manifest.experts.size());
@@ -61,6 +73,10 @@ StatusOr<std::unique_ptr<Router>> LoadRouter(const RouterArtifact& artifact, con
     }
     ASSIGN_OR_RETURN(const SelectionRule rule, RuleOf(artifact));
     return method.load(artifact, rule, compute);
+  }
+  for (const TrainingOnly& method : kTrainingOnly) {
+    if (method.kind == artifact.manifest.kind)
+      return Unimplemented("%s: router kind \"%s\" cannot serve: %s", artifact.directory, method.kind, method.instead);
   }
   return Unimplemented("%s: router kind \"%s\", this server knows %s", artifact.directory, artifact.manifest.kind.substr(0, 40), known);
 }

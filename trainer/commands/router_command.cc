@@ -1,4 +1,5 @@
 // switchyard-trainer router: a router over a frozen base and experts, or trained together with experts or attention.
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <filesystem>
@@ -19,7 +20,7 @@ struct Flags {
   ExpertFlags experts;
   RouterOptions router;
   std::string name = "router", gate = "auto", train = "router", init, balance = "0";
-  double balance_rate = 1e-3;
+  double balance_rate = 1e-3, second_weight = 4;
   int64_t label_steps = 0;
   bool random = false;
 };
@@ -124,6 +125,10 @@ StatusOr<std::unique_ptr<RouterModule>> OpenRouter(const Flags& flags, const Bas
   RETURN_IF_ERROR(SetBalance(flags, data, experts, &options));
   options.gate = flags.gate != "auto" ? flags.gate : options.top_k == 1 ? "ste" : "renorm";
   options.compute = base.dtype;
+  if (options.dispatch.rule == "max-score") {
+    options.second_weight = flags.second_weight;
+    options.second_weight_steps = std::max<int64_t>(1, flags.common.steps);
+  }
   if (flags.init.empty()) {
     return NewRouter(options, base.config.num_layers, base.config.hidden_size, static_cast<int32_t>(experts.size()), flags.common.seed);
   }
@@ -170,6 +175,8 @@ Status RunRouter(Flags& flags, Communicator& world) {
     std::string decisive = absl::StrFormat("router|%s|%s|%s|%d|%s|%g|%g|%g|%g|%g|%d", flags.train, flags.init, r.kind, r.top_k, r.gate,
                                            r.balance, r.z_loss, r.jitter, r.dropout, r.label_loss, flags.label_steps);
     if (r.loss_free > 0) decisive += absl::StrFormat("|loss-free %g", r.loss_free);
+    if (r.dispatch.rule != "top-k")
+      decisive += absl::StrFormat("|dispatch %s %g %g", r.dispatch.rule, r.dispatch.capacity_factor, r.second_weight);
     for (const LoraExpert& expert : experts) decisive += "|" + expert.name + "=" + expert.generation;
     RunOptions options = bench->Options(flags.common, decisive);
     options.label_steps = flags.label_steps;
@@ -211,6 +218,20 @@ void AddRouterCommand(CLI::App& app, Communicator& world, Status* result) {
       ->capture_default_str()
       ->group("Router");
   command->add_option("--balance-rate", flags->balance_rate, "loss-free: how far the bias moves a step")
+      ->capture_default_str()
+      ->group("Router");
+  command
+      ->add_option("--dispatch", flags->router.dispatch.rule,
+                   "which rows of a training pass get which expert: top-k, each its own; capacity (Switch: what an expert cannot take is "
+                   "dropped); max-score (none is dropped, all experts get equally many). Served is always top-k")
+      ->capture_default_str()
+      ->group("Router");
+  command->add_option("--capacity-factor", flags->router.dispatch.capacity_factor, "capacity: rows an expert takes, of its equal share")
+      ->capture_default_str()
+      ->group("Router");
+  command
+      ->add_option("--second-weight", flags->second_weight,
+                   "max-score: gates after a row's first are multiplied by this at the first step, by 1 at the last")
       ->capture_default_str()
       ->group("Router");
   command->add_option("--z-loss", flags->router.z_loss, "coefficient of the z-loss")->capture_default_str()->group("Router");

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -27,6 +28,16 @@ at::Tensor MaskOf(const LayerRoutes& routes, int64_t experts) {
   return mask;
 }
 
+// The selected gates [T, E] as the routes' weights.
+void KeepWeights(const at::Tensor& gates, LayerRoutes* routes) {
+  const at::Tensor plain = gates.detach().contiguous();
+  const float* row = plain.const_data_ptr<float>();
+  for (int64_t i = 0; i < routes->rows * routes->k; ++i) {
+    const int16_t expert = routes->experts[i];
+    routes->weights[i] = expert == LayerRoutes::kUnused ? 0.0f : row[i / routes->k * plain.size(1) + expert];
+  }
+}
+
 constexpr std::string_view kSelectionBias = ".selection_bias";
 
 bool IsTrained(const std::string& kind) { return kind == "dense2moe_mlp" || kind == "linear"; }
@@ -45,6 +56,10 @@ Status CheckOptions(const RouterOptions& options, int32_t experts) {
   if (options.gate == "ste" && options.top_k != 1) {
     return InvalidArgument("router gate ste is for top_k 1, found top_k %d: use renorm or raw", options.top_k);
   }
+  RETURN_IF_ERROR(CheckDispatch(options.dispatch));
+  if (!(options.second_weight >= 1) || options.second_weight_steps < 1)
+    return InvalidArgument("--second-weight: expected at least 1, over at least one step, found %g over %d", options.second_weight,
+                           options.second_weight_steps);
   // Divided by itself a single probability is 1 whatever the router says: it would learn nothing.
   if (options.gate == "renorm" && options.top_k == 1)
     return InvalidArgument("router gate renorm with top_k 1 has no gradient: use ste or raw");
@@ -79,6 +94,17 @@ std::vector<Parameter> RouterModule::Parameters() const {
   return all;
 }
 
+at::Tensor RouterModule::SlotScale(const LayerRoutes& routes) const {
+  const double done = std::min(1.0, static_cast<double>(step_) / static_cast<double>(options_.second_weight_steps));
+  const auto later = static_cast<float>(options_.second_weight + done * (1 - options_.second_weight));
+  at::Tensor scale = at::ones({routes.rows, num_experts_}, at::kFloat);
+  float* row = scale.mutable_data_ptr<float>();
+  for (int64_t i = 0; i < routes.rows * routes.k; ++i) {
+    if (i % routes.k > 0 && routes.experts[i] != LayerRoutes::kUnused) row[i / routes.k * num_experts_ + routes.experts[i]] = later;
+  }
+  return scale;
+}
+
 StatusOr<RouterOutput> RouterModule::Forward(int32_t layer, const RouterInput& in, at::Generator* generator,
                                              const std::vector<int32_t>& labels) const {
   const at::Tensor& x = in.x;
@@ -99,6 +125,11 @@ StatusOr<RouterOutput> RouterModule::Forward(int32_t layer, const RouterInput& i
     const Status selected = SelectRow({next, static_cast<size_t>(experts)}, rule, {}, row, &out.routes, SelectionBias(layer));
     if (!selected.ok()) return Annotate(selected, absl::StrFormat("router of layer %d, row %d", layer, row));
   }
+  const bool dispatched = generator != nullptr && options_.dispatch.rule != "top-k";
+  if (dispatched) {
+    const at::Tensor scores = out.probabilities.contiguous();
+    Dispatch(options_.dispatch, {scores.const_data_ptr<float>(), static_cast<size_t>(scores.numel())}, num_experts_, &out.routes);
+  }
   const at::Tensor mask = MaskOf(out.routes, experts);
   at::Tensor weights;  // what the balance loss calls the router's share
   if (options_.gate == "ste") {
@@ -111,6 +142,10 @@ StatusOr<RouterOutput> RouterModule::Forward(int32_t layer, const RouterInput& i
   } else {
     out.gates = p * mask;
     weights = p;
+  }
+  if (dispatched) {
+    if (options_.dispatch.rule == "max-score" && options_.second_weight > 1) out.gates = out.gates * SlotScale(out.routes);
+    KeepWeights(out.gates, &out.routes);
   }
   const auto add = [&](const at::Tensor& loss) { out.loss = out.loss.defined() ? out.loss + loss : loss; };
   if (options_.balance > 0) add(options_.balance * static_cast<double>(experts) * (mask.mean(0) * weights.mean(0)).sum());

@@ -16,6 +16,7 @@
 #include "engine/base/status.h"
 #include "engine/routing/layer_routes.h"
 #include "engine/routing/router_input.h"
+#include "trainer/nn/dispatch.h"
 #include "trainer/nn/parameter.h"
 
 namespace switchyard::trainer {
@@ -33,8 +34,13 @@ struct RouterOptions {
   std::vector<double> load_target = {};  // [E] share of the selected slots each expert should get; below 0: as many as come, its bias stays
   double z_loss = 0;                     // coefficient of mean (logsumexp logits)^2
   double label_loss = 0;  // coefficient of the cross entropy against the experts that rows are labelled with (methods.md 6.1), a layer
-  double jitter = 0;      // x * U(1 - jitter, 1 + jitter) while training
-  double dropout = 0;     // between the two layers of dense2moe_mlp while training
+  DispatchOptions dispatch = {};  // while training; else each row takes its own top-k
+  // Of dispatch max-score: gates of slots after the first are multiplied by this much at step 0, ever less from step to step, and by 1 from
+  // step `second_weight_steps` on.
+  double second_weight = 1;
+  int64_t second_weight_steps = 1;
+  double jitter = 0;                       // x * U(1 - jitter, 1 + jitter) while training
+  double dropout = 0;                      // between the two layers of dense2moe_mlp while training
   at::ScalarType compute = at::kBFloat16;  // of the products; parameters, softmax and losses are f32
 };
 
@@ -61,6 +67,8 @@ class RouterModule {
   // What belongs to a layer, is kept with its parameters and has no gradient: a selection bias.
   virtual std::vector<Parameter> LayerState(int32_t /*layer*/) const { return {}; }
   std::vector<Parameter> Parameters() const;  // of all layers, state included
+  // Before the passes of optimiser step `step`, from 0: what follows the steps.
+  void BeforeStep(int64_t step) const { step_ = step; }
   // After an optimiser step whose rows chose `expert_rows` [L, E]: moves what is not moved by gradients.
   virtual void AfterStep(std::span<const double> /*expert_rows*/) const {}
   // What the artifact stores of a layer: "layers.{l}.router.*".
@@ -80,6 +88,12 @@ class RouterModule {
 
   const RouterOptions options_;
   const int32_t num_layers_, num_experts_;
+
+ private:
+  // [T, E]: what gates of dispatched rows are multiplied by.
+  at::Tensor SlotScale(const LayerRoutes& routes) const;
+
+  mutable int64_t step_ = 0;
 };
 
 // Drawn by seed as torch.nn.Linear draws (uniform in +-1/sqrt(in)). INVALID_ARGUMENT for an unknown kind or gate, or a top_k that does not
