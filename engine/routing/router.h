@@ -1,4 +1,5 @@
-// Router: per layer, hidden states (and token ids) in, one logit an expert out. One file a method; registered by kind in router_registry.cc.
+// Router: per layer, hidden states (and token ids) in, one logit an expert out. One file a method; registered by kind in
+// router_registry.cc.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -27,6 +28,8 @@ class Router {
   virtual int64_t vocabulary() const { return 0; }
   // [E] added to a layer's probabilities when experts are chosen, and nowhere else (SelectRow's `bias`); empty for none.
   virtual std::span<const float> SelectionBias(int32_t /*layer*/) const { return {}; }
+  // [E] the least probability with which a layer's experts are chosen (SelectRow's `floor`); empty for none.
+  virtual std::span<const float> SelectionFloor(int32_t /*layer*/) const { return {}; }
   virtual int32_t num_experts() const = 0;
   virtual int32_t num_layers() const = 0;
   virtual int64_t bytes() const = 0;

@@ -3,6 +3,7 @@
 #include "engine/routing/arrow_router.h"
 #include "engine/routing/dense2moe_mlp_router.h"
 #include "engine/routing/ermoe_router.h"
+#include "engine/routing/expert_choice_router.h"
 #include "engine/routing/gmm_router.h"
 #include "engine/routing/hash_router.h"
 #include "engine/routing/linear_router.h"
@@ -23,6 +24,7 @@ constexpr Method kMethods[] = {
     {"arrow", LoadArrowRouter},
     {"dense2moe_mlp", LoadDense2MoeMlpRouter},
     {"ermoe", LoadErmoeRouter},
+    {"expert_choice", LoadExpertChoiceRouter},
     {"gmm", LoadGmmRouter},
     {"hash", LoadHashRouter},
     {"linear", LoadLinearRouter},

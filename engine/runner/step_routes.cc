@@ -128,8 +128,8 @@ Status StepRoutes::RouteLearned(int32_t layer, const at::Tensor& x, LayerRoutes*
     const Segment& segment = step_.segments[i];
     if (!IsLearned(segment)) continue;
     for (int32_t row = segment.begin; row < segment.end; ++row, next += experts) {
-      const Status selected =
-          SelectRow({next, experts}, router_->rule(), segment.policy->masked, row, routes, router_->SelectionBias(layer));
+      const Status selected = SelectRow({next, experts}, router_->rule(), segment.policy->masked, row, routes,
+                                        router_->SelectionBias(layer), router_->SelectionFloor(layer));
       if (!selected.ok()) return Annotate(selected, absl::StrFormat("layer %d, segment %d, row %d", layer, i, row));
       if (segment.record_probabilities) KeepProbabilities(layer, i, row - segment.begin, {next, experts});
     }

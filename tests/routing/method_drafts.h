@@ -59,7 +59,19 @@ inline Draft HashDraft() {
   return draft;
 }
 
+// Thresholds that the best expert always reaches.
+inline Draft ExpertChoiceDraft() {
+  Draft draft("expert_choice", 2);
+  draft.manifest.weight_mode = "raw";
+  for (int l = 0; l < kLayers; ++l) {
+    draft[absl::StrFormat("layers.%d.router.weight", l)] = at::randn({kExperts, kHidden}) * .2;
+    draft[absl::StrFormat("layers.%d.router.threshold", l)] = at::full({kExperts}, .15f);
+  }
+  return draft;
+}
+
 inline Draft DraftOf(const std::string& kind) {
+  if (kind == "expert_choice") return ExpertChoiceDraft();
   if (kind == "hash") return HashDraft();
   if (kind == "gmm") return GmmDraft();
   if (kind == "phatgoose") return PhatgooseDraft();

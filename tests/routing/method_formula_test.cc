@@ -227,5 +227,43 @@ TEST_F(MethodFormulaTest, HashTablesAreChecked) {
   EXPECT_EQ(code(missing), absl::StatusCode::kNotFound);
 }
 
+// Each expert takes what reaches its threshold, zero never; a token may get none.
+TEST_F(MethodFormulaTest, ExpertChoiceChoosesByThresholds) {
+  Draft draft = ExpertChoiceDraft();
+  draft.manifest.experts.back() = {"zero", "zero", true};
+  draft["layers.0.router.weight"] = at::eye(kExperts, kHidden);
+  draft["layers.0.router.threshold"] = at::tensor({.3f, .3f, .1f, .3f, 0.f});
+  const auto router = LoadRouter(draft.Publish(), fast_);
+  ASSERT_TRUE(router.ok()) << router.status();
+  const at::Tensor p = at::tensor({.31f, .08f, .12f, .35f, .14f,  // three reach theirs: the best two
+                                   .29f, .29f, .15f, .02f, .25f,  // the one with the low threshold
+                                   .05f, .05f, .05f, .05f, .8f})  // none, and zero is no choice
+                           .view({3, kExperts});
+  const at::Tensor logits = (*router)->Logits(0, at::constant_pad_nd(p.log(), {0, kHidden - kExperts}));
+  LayerRoutes routes;
+  routes.Resize(3, 2);
+  for (int64_t row = 0; row < 3; ++row) {
+    ASSERT_TRUE(SelectRow({logits.const_data_ptr<float>() + row * kExperts, kExperts}, (*router)->rule(), {}, row, &routes, {},
+                          (*router)->SelectionFloor(0))
+                    .ok());
+  }
+  EXPECT_THAT(routes.experts, ::testing::ElementsAre(3, 0, 2, -1, -1, -1));
+  EXPECT_NEAR(routes.weights[0], .35, 1e-5);
+  EXPECT_NEAR(routes.weights[1], .31, 1e-5);
+  EXPECT_NEAR(routes.weights[2], .15, 1e-5);
+  EXPECT_NEAR(routes.margin[0], .01, 1e-5);  // the second one's threshold is nearest
+  EXPECT_NEAR(routes.margin[1], .01, 1e-5);
+  EXPECT_FALSE(std::isnan(routes.entropy[2]));
+}
+
+TEST_F(MethodFormulaTest, ExactExpertChoiceIsRefusedByName) {
+  Draft draft = ExpertChoiceDraft();
+  draft.tensors.erase("layers.1.router.threshold");
+  const Status refused = LoadRouter(draft.Publish(), fast_).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kUnimplemented);
+  EXPECT_THAT(std::string(Message(refused)), ::testing::AllOf(::testing::HasSubstr("layer 1"), ::testing::HasSubstr("Expert Choice"),
+                                                              ::testing::HasSubstr("--kind expert_choice")));
+}
+
 }  // namespace
 }  // namespace switchyard

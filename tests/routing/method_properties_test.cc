@@ -37,7 +37,7 @@ class MethodPropertiesTest : public ::testing::TestWithParam<std::string> {
     routes->Resize(logits.size(0), router.rule().top_k);
     for (int64_t row = 0; row < logits.size(0); ++row) {
       const Status selected = SelectRow({logits.const_data_ptr<float>() + row * kExperts, kExperts}, router.rule(), masked, row, routes,
-                                        router.SelectionBias(0));
+                                        router.SelectionBias(0), router.SelectionFloor(0));
       if (!selected.ok()) return selected;
     }
     return OkStatus();
@@ -125,8 +125,8 @@ TEST_P(MethodPropertiesTest, AMaskedExpertIsNeverChosen) {
 }
 
 INSTANTIATE_TEST_SUITE_P(AllKinds, MethodPropertiesTest,
-                         ::testing::Values("aoe", "arrow", "dense2moe_mlp", "ermoe", "gmm", "hash", "linear", "linear_loss_free",
-                                           "phatgoose"),
+                         ::testing::Values("aoe", "arrow", "dense2moe_mlp", "ermoe", "expert_choice", "gmm", "hash", "linear",
+                                           "linear_loss_free", "phatgoose"),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

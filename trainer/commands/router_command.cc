@@ -53,8 +53,8 @@ Status PublishExperts(std::vector<LoraExpert>& experts, const BaseWeights& base,
   return OkStatus();
 }
 
-Status Publish(const Flags& flags, const Workbench& bench, TrainableModel& model, std::vector<LoraExpert>& experts,
-               const RouterModule& router) {
+Status Publish(const Flags& flags, const Workbench& bench, TrainableModel& model, std::vector<LoraExpert>& experts, RouterModule& router) {
+  RETURN_IF_ERROR(CalibrateTrained(model, router, bench.train()));
   ASSIGN_OR_RETURN(StagedDirectory staged, StagedDirectory::Create(flags.common.out));
   RETURN_IF_ERROR(PublishExperts(experts, bench.base(), staged.path()));
   BaseWeights base = bench.base();
@@ -123,7 +123,12 @@ StatusOr<std::unique_ptr<RouterModule>> OpenRouter(const Flags& flags, const Bas
                                                    const Dataset& data) {
   RouterOptions options = flags.router;
   RETURN_IF_ERROR(SetBalance(flags, data, experts, &options));
-  options.gate = flags.gate != "auto" ? flags.gate : options.top_k == 1 ? "ste" : "renorm";
+  options.gate = flags.gate != "auto" ? flags.gate : options.kind == "expert_choice" ? "raw" : options.top_k == 1 ? "ste" : "renorm";
+  if (options.kind == "expert_choice") {
+    for (size_t e = 0; e < experts.size(); ++e) {
+      if (experts[e].is_zero) options.dispatch.never = static_cast<int32_t>(e);
+    }
+  }
   options.compute = base.dtype;
   if (options.dispatch.rule == "max-score") {
     options.second_weight = flags.second_weight;
@@ -204,7 +209,7 @@ void AddRouterCommand(CLI::App& app, Communicator& world, Status* result) {
   CLI::App* command =
       app.add_subcommand("router", "Train a router over a base and experts; writes OUT/router, and what was trained with it");
   command->add_option("--name", flags->name)->capture_default_str()->group("Router");
-  command->add_option("--kind", flags->router.kind, "dense2moe_mlp or linear")->capture_default_str()->group("Router");
+  command->add_option("--kind", flags->router.kind, "dense2moe_mlp, linear or expert_choice")->capture_default_str()->group("Router");
   command->add_option("--top-k", flags->router.top_k, "experts a token")->capture_default_str()->group("Router");
   command
       ->add_option("--gate", flags->gate,
@@ -226,7 +231,9 @@ void AddRouterCommand(CLI::App& app, Communicator& world, Status* result) {
                    "dropped); max-score (none is dropped, all experts get equally many). Served is always top-k")
       ->capture_default_str()
       ->group("Router");
-  command->add_option("--capacity-factor", flags->router.dispatch.capacity_factor, "capacity: rows an expert takes, of its equal share")
+  command
+      ->add_option("--capacity-factor", flags->router.dispatch.capacity_factor,
+                   "capacity, and kind expert_choice: rows an expert takes, of its equal share")
       ->capture_default_str()
       ->group("Router");
   command

@@ -40,7 +40,16 @@ void KeepWeights(const at::Tensor& gates, LayerRoutes* routes) {
 
 constexpr std::string_view kSelectionBias = ".selection_bias";
 
-bool IsTrained(const std::string& kind) { return kind == "dense2moe_mlp" || kind == "linear"; }
+bool IsTrained(const std::string& kind) { return kind == "dense2moe_mlp" || kind == "linear" || kind == "expert_choice"; }
+
+// Only W, [E, H].
+bool IsOneMatrix(const std::string& kind) { return kind == "linear" || kind == "expert_choice"; }
+
+// What follows from the kind.
+RouterOptions Completed(RouterOptions options) {
+  if (options.kind == "expert_choice" && options.dispatch.rule == "top-k") options.dispatch.rule = "expert-choice";
+  return options;
+}
 
 Status CheckOptions(const RouterOptions& options, int32_t experts) {
   if (options.gate != "ste" && options.gate != "renorm" && options.gate != "raw") {
@@ -57,6 +66,13 @@ Status CheckOptions(const RouterOptions& options, int32_t experts) {
     return InvalidArgument("router gate ste is for top_k 1, found top_k %d: use renorm or raw", options.top_k);
   }
   RETURN_IF_ERROR(CheckDispatch(options.dispatch));
+  if ((options.kind == "expert_choice") != (options.dispatch.rule == "expert-choice"))
+    return InvalidArgument("router kind %s and dispatch %s: expert-choice is of the kind expert_choice", options.kind,
+                           options.dispatch.rule);
+  if (options.kind == "expert_choice" && options.gate != "raw")
+    return InvalidArgument("router kind expert_choice has gate raw, found %s", options.gate);
+  if (options.exact && options.kind != "expert_choice")
+    return InvalidArgument("exact is of router kind expert_choice, found %s", options.kind);
   if (!(options.second_weight >= 1) || options.second_weight_steps < 1)
     return InvalidArgument("--second-weight: expected at least 1, over at least one step, found %g over %d", options.second_weight,
                            options.second_weight_steps);
@@ -78,8 +94,10 @@ Parameter SelectionBiasOf(int32_t layer, const at::Tensor& value) {
 
 std::unique_ptr<RouterModule> Make(const RouterOptions& options, std::vector<std::vector<Parameter>> layers) {
   for (std::vector<Parameter>& layer : layers) {
-    for (Parameter& parameter : layer) parameter.value.requires_grad_(!parameter.name.ends_with(kSelectionBias));
+    for (Parameter& parameter : layer)
+      parameter.value.requires_grad_(!parameter.name.ends_with(kSelectionBias) && !parameter.name.ends_with(".threshold"));
   }
+  if (options.kind == "expert_choice") return MakeExpertChoice(options, std::move(layers));
   return options.kind == "linear" ? MakeLinear(options, std::move(layers)) : MakeDense2MoeMlp(options, std::move(layers));
 }
 
@@ -118,14 +136,15 @@ StatusOr<RouterOutput> RouterModule::Forward(int32_t layer, const RouterInput& i
   out.probabilities = p.detach();
   const int64_t rows = x.size(0), experts = num_experts_;
   const SelectionRule rule{options_.top_k, ModeOf(options_.gate), false};
-  out.routes.Resize(rows, options_.top_k);
+  const bool dispatched = options_.dispatch.rule != "top-k" && (generator != nullptr || DispatchesAlways(layer));
+  out.routes.Resize(rows, dispatched ? SlotsOf(options_.dispatch, options_.top_k, num_experts_) : options_.top_k);
   const at::Tensor plain = logits.detach().contiguous();
   const float* next = plain.const_data_ptr<float>();
   for (int64_t row = 0; row < rows; ++row, next += experts) {
-    const Status selected = SelectRow({next, static_cast<size_t>(experts)}, rule, {}, row, &out.routes, SelectionBias(layer));
+    const Status selected =
+        SelectRow({next, static_cast<size_t>(experts)}, rule, {}, row, &out.routes, SelectionBias(layer), SelectionFloor(layer));
     if (!selected.ok()) return Annotate(selected, absl::StrFormat("router of layer %d, row %d", layer, row));
   }
-  const bool dispatched = generator != nullptr && options_.dispatch.rule != "top-k";
   if (dispatched) {
     const at::Tensor scores = out.probabilities.contiguous();
     Dispatch(options_.dispatch, {scores.const_data_ptr<float>(), static_cast<size_t>(scores.numel())}, num_experts_, &out.routes);
@@ -158,15 +177,16 @@ StatusOr<RouterOutput> RouterModule::Forward(int32_t layer, const RouterInput& i
   return out;
 }
 
-StatusOr<std::unique_ptr<RouterModule>> NewRouter(const RouterOptions& options, int32_t layers, int32_t hidden, int32_t experts,
+StatusOr<std::unique_ptr<RouterModule>> NewRouter(const RouterOptions& given, int32_t layers, int32_t hidden, int32_t experts,
                                                   uint64_t seed) {
-  if (!IsTrained(options.kind)) return InvalidArgument("router kind: expected dense2moe_mlp or linear, found %s", options.kind);
+  if (!IsTrained(given.kind)) return InvalidArgument("router kind: expected dense2moe_mlp, linear or expert_choice, found %s", given.kind);
+  const RouterOptions options = Completed(given);
   RETURN_IF_ERROR(CheckOptions(options, experts));
   at::Generator generator = at::detail::createCPUGenerator(seed);
   std::vector<std::vector<Parameter>> parameters;
   for (int32_t l = 0; l < layers; ++l) {
     const std::string name = absl::StrFormat("layers.%d.router", l);
-    if (options.kind == "linear") {
+    if (IsOneMatrix(options.kind)) {
       parameters.push_back({LinearParameters(name, hidden, experts, generator)[0]});
       if (options.loss_free > 0) parameters.back().push_back(SelectionBiasOf(l, at::zeros({experts}, at::kFloat)));
       continue;
@@ -181,12 +201,16 @@ StatusOr<std::unique_ptr<RouterModule>> NewRouter(const RouterOptions& options, 
 StatusOr<std::unique_ptr<RouterModule>> ReadRouter(const RouterArtifact& artifact, const RouterOptions& options) {
   RouterOptions own = options;
   own.kind = artifact.manifest.kind;
+  for (size_t e = 0; e < artifact.manifest.experts.size(); ++e) {
+    if (artifact.manifest.experts[e].is_zero) own.dispatch.never = static_cast<int32_t>(e);
+  }
+  own = Completed(own);
   RETURN_IF_ERROR(CheckOptions(own, static_cast<int32_t>(artifact.manifest.experts.size())));
   if (!IsTrained(own.kind)) return MakeServed(artifact, own);
   std::vector<std::vector<Parameter>> parameters;
   for (int32_t l = 0; l < artifact.manifest.num_layers; ++l) {
     std::vector<Parameter> layer;
-    const std::vector<std::string> names = own.kind == "linear"
+    const std::vector<std::string> names = IsOneMatrix(own.kind)
                                                ? std::vector<std::string>{"weight"}
                                                : std::vector<std::string>{"fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"};
     for (const std::string& name : names) {
@@ -202,6 +226,12 @@ StatusOr<std::unique_ptr<RouterModule>> ReadRouter(const RouterArtifact& artifac
       layer.push_back(SelectionBiasOf(l, value));
     } else if (own.loss_free > 0) {
       layer.push_back(SelectionBiasOf(l, at::zeros({static_cast<int64_t>(artifact.manifest.experts.size())}, at::kFloat)));
+    }
+    const std::string threshold = absl::StrFormat("layers.%d.router.threshold", l);
+    if (own.kind == "expert_choice" && artifact.tensors->tensors().contains(threshold)) {
+      ASSIGN_OR_RETURN(const TensorView view, artifact.tensors->Get(threshold));
+      ASSIGN_OR_RETURN(const at::Tensor value, TensorFromView(view, at::kFloat));
+      layer.push_back(MakeParameter(threshold, value, /*decay=*/false));
     }
     parameters.push_back(std::move(layer));
   }

@@ -22,7 +22,7 @@
 namespace switchyard::trainer {
 
 struct RouterOptions {
-  std::string kind = "dense2moe_mlp";  // or "linear"; of what was published any kind the engine knows
+  std::string kind = "dense2moe_mlp";  // or "linear", "expert_choice"; of what was published any kind the engine knows
   int32_t top_k = 1;
   // How selected probabilities become gates. "ste": top-1, forward weight 1, gradient of the dense mixture (methods.md 1.1); "renorm":
   // divided by their sum; "raw": as they are (Switch).
@@ -34,7 +34,9 @@ struct RouterOptions {
   std::vector<double> load_target = {};  // [E] share of the selected slots each expert should get; below 0: as many as come, its bias stays
   double z_loss = 0;                     // coefficient of mean (logsumexp logits)^2
   double label_loss = 0;  // coefficient of the cross entropy against the experts that rows are labelled with (methods.md 6.1), a layer
-  DispatchOptions dispatch = {};  // while training; else each row takes its own top-k
+  // While training; else each row takes its own top-k. "expert-choice" is the kind expert_choice's, and its alone.
+  DispatchOptions dispatch = {};
+  bool exact = false;  // of expert_choice: experts choose among all rows when it is evaluated, too: for analysis
   // Of dispatch max-score: gates of slots after the first are multiplied by this much at step 0, ever less from step to step, and by 1 from
   // step `second_weight_steps` on.
   double second_weight = 1;
@@ -71,6 +73,10 @@ class RouterModule {
   void BeforeStep(int64_t step) const { step_ = step; }
   // After an optimiser step whose rows chose `expert_rows` [L, E]: moves what is not moved by gradients.
   virtual void AfterStep(std::span<const double> /*expert_rows*/) const {}
+  // Whether it has something to measure once it is trained.
+  virtual bool calibrates() const { return false; }
+  // Measures it over what Forward made of rows of the training data: probabilities [N, E] f32. REQUIRES: calibrates().
+  virtual void Calibrate(int32_t /*layer*/, const at::Tensor& /*probabilities*/) {}
   // What the artifact stores of a layer: "layers.{l}.router.*".
   virtual std::vector<TensorView> Tensors(int32_t layer) const = 0;
 
@@ -83,6 +89,9 @@ class RouterModule {
       : options_(std::move(options)), num_layers_(layers), num_experts_(experts) {}
   // As the engine's Router::SelectionBias.
   virtual std::span<const float> SelectionBias(int32_t /*layer*/) const { return {}; }
+  virtual std::span<const float> SelectionFloor(int32_t /*layer*/) const { return {}; }
+  // Whether options().dispatch holds outside training, too.
+  virtual bool DispatchesAlways(int32_t /*layer*/) const { return false; }
   // logits [T, E] f32 on the tape.
   virtual at::Tensor Logits(int32_t layer, const RouterInput& in, at::Generator* generator) const = 0;
 
@@ -109,6 +118,7 @@ StatusOr<std::unique_ptr<RouterModule>> MakeServed(const RouterArtifact& artifac
 
 // The kinds.
 std::unique_ptr<RouterModule> MakeDense2MoeMlp(const RouterOptions& options, std::vector<std::vector<Parameter>> layers);
+std::unique_ptr<RouterModule> MakeExpertChoice(const RouterOptions& options, std::vector<std::vector<Parameter>> layers);
 std::unique_ptr<RouterModule> MakeLinear(const RouterOptions& options, std::vector<std::vector<Parameter>> layers);
 
 }  // namespace switchyard::trainer

@@ -123,7 +123,8 @@ TEST(DispatchTest, RefusesWhatItDoesNotKnow) {
   EXPECT_TRUE(CheckDispatch({.rule = "max-score"}).ok());
 }
 
-// Rows that all want the same two experts: trained, they are dealt out and the second expert speaks up; evaluated, each row has its own top-k.
+// Rows that all want the same two experts: trained, they are dealt out and the second expert speaks up; evaluated, each row has its own
+// top-k.
 TEST(DispatchTest, ARouterDispatchesWhileItTrainsAndNeverElse) {
   RouterOptions options{.kind = "linear", .top_k = 2, .gate = "raw", .compute = at::kFloat};
   options.dispatch.rule = "max-score";
@@ -154,6 +155,57 @@ TEST(DispatchTest, ARouterDispatchesWhileItTrainsAndNeverElse) {
   ASSERT_TRUE(evaluated.ok());
   for (size_t i = 0; i < evaluated->routes.experts.size(); ++i) EXPECT_EQ(evaluated->routes.experts[i], static_cast<int16_t>(i % 2));
   EXPECT_NEAR(evaluated->gates[0][1].item<float>(), evaluated->probabilities[0][1].item<float>(), 1e-6);
+}
+
+TEST(DispatchTest, ExpertsChooseTheRowsTheyScoreHighest) {
+  LayerRoutes routes = Routes(4, 3, std::vector<int16_t>(12, 0));
+  // Expert 1 is never chosen; the other two take two rows each.
+  Dispatch({.rule = "expert-choice", .capacity_factor = 1, .never = 1},
+           std::vector<float>{.5f, .1f, .4f, .6f, .2f, .2f, .3f, .7f, 0.f, .5f, 0.f, .5f}, 3, &routes);
+  EXPECT_THAT(routes.experts,
+              ::testing::ElementsAre(0, 2, kDropped, 0, kDropped, kDropped, kDropped, kDropped, kDropped, 2, kDropped, kDropped));
+}
+
+RouterOptions ChoosingOptions() {
+  RouterOptions options{.kind = "expert_choice", .top_k = 3, .gate = "raw", .compute = at::kFloat};
+  options.dispatch.capacity_factor = 1;
+  options.dispatch.never = 3;
+  return options;
+}
+
+// Over the rows they were set on, thresholds choose what the experts choose.
+TEST(ExpertChoiceTest, ThresholdsAreTheExactFormOverTheirRows) {
+  const auto router = NewRouter(ChoosingOptions(), 1, 8, 4, 1);
+  ASSERT_TRUE(router.ok()) << router.status();
+  at::manual_seed(3);
+  const at::Tensor x = at::randn({60, 8}) * 3;
+  const auto exact = (*router)->Forward(0, x, nullptr);
+  ASSERT_TRUE(exact.ok()) << exact.status();
+  ASSERT_EQ(exact->routes.k, 4);
+  EXPECT_TRUE(at::equal(exact->gates.gt(0).sum(0), at::tensor({20, 20, 20, 0}, at::kLong))) << exact->gates.gt(0).sum(0);
+  ASSERT_TRUE((*router)->calibrates());
+  (*router)->Calibrate(0, exact->probabilities);
+  const auto threshold = (*router)->Forward(0, x, nullptr);
+  ASSERT_TRUE(threshold.ok());
+  EXPECT_EQ(threshold->routes.k, 3);
+  EXPECT_TRUE(at::equal(threshold->gates, exact->gates));
+  // Then a row's route is its own: alone it goes where it went among the others.
+  const auto alone = (*router)->Forward(0, x.slice(0, 7, 8), nullptr);
+  ASSERT_TRUE(alone.ok());
+  EXPECT_TRUE(at::allclose(alone->gates, threshold->gates.slice(0, 7, 8), 0, 1e-6));
+  EXPECT_EQ((*router)->Tensors(0).size(), 2u);
+}
+
+TEST(ExpertChoiceTest, OnlyWithItsOwnDispatchAndGate) {
+  RouterOptions options = ChoosingOptions();
+  options.gate = "renorm";
+  EXPECT_EQ(NewRouter(options, 1, 8, 4, 1).status().code(), absl::StatusCode::kInvalidArgument);
+  options = ChoosingOptions();
+  options.dispatch.rule = "max-score";
+  EXPECT_EQ(NewRouter(options, 1, 8, 4, 1).status().code(), absl::StatusCode::kInvalidArgument);
+  options = {.kind = "linear", .top_k = 1, .gate = "raw"};
+  options.dispatch.rule = "expert-choice";
+  EXPECT_EQ(NewRouter(options, 1, 8, 4, 1).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 }  // namespace
