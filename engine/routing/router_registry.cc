@@ -9,6 +9,7 @@
 #include "engine/routing/linear_router.h"
 #include "engine/routing/phatgoose_router.h"
 #include "engine/routing/router.h"
+#include "engine/routing/stablemoe_router.h"
 
 namespace switchyard {
 
@@ -29,6 +30,7 @@ constexpr Method kMethods[] = {
     {"hash", LoadHashRouter},
     {"linear", LoadLinearRouter},
     {"phatgoose", LoadPhatgooseRouter},
+    {"stablemoe", LoadStableMoeRouter},
 };
 
 // Methods that need the whole batch: what to do instead.
@@ -61,6 +63,8 @@ StatusOr<SelectionRule> RuleOf(const RouterArtifact& artifact) {
   const auto mode = ParseWeightMode(manifest.weight_mode);
   if (!mode.ok()) return Annotate(mode.status(), artifact.directory);
   rule.weight_mode = *mode;
+  if (rule.weight_mode == WeightMode::kSigmoid && rule.top_k != 1)
+    return InvalidArgument("%s: weight_mode sigmoid: top_k: expected 1, found %d", artifact.directory, rule.top_k);
   return rule;
 }
 

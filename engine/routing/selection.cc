@@ -77,7 +77,8 @@ StatusOr<WeightMode> ParseWeightMode(std::string_view name) {
   if (name == "renorm") return WeightMode::kRenorm;
   if (name == "raw") return WeightMode::kRaw;
   if (name == "one") return WeightMode::kOne;
-  return InvalidArgument("weight_mode: expected \"renorm\", \"raw\" or \"one\", found \"%s\"", name.substr(0, 40));
+  if (name == "sigmoid") return WeightMode::kSigmoid;
+  return InvalidArgument("weight_mode: expected \"renorm\", \"raw\", \"one\" or \"sigmoid\", found \"%s\"", name.substr(0, 40));
 }
 
 Status SelectRow(std::span<const float> logits, const SelectionRule& rule, const std::vector<bool>& masked, int64_t row,
@@ -109,7 +110,7 @@ Status SelectRow(std::span<const float> logits, const SelectionRule& rule, const
   for (; selected < rule.top_k && *best != -kInfinity; ++selected) {
     const auto expert = best - score.begin();
     experts[selected] = static_cast<int16_t>(expert);
-    weights[selected] = p[expert];
+    weights[selected] = rule.weight_mode == WeightMode::kSigmoid ? 1.0f / (1.0f + std::exp(-logits[expert])) : p[expert];
     last = *best;
     *best = -kInfinity;
     best = std::max_element(score.begin(), score.end());

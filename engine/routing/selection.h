@@ -4,7 +4,7 @@
 //   selected: the k largest p, or with a bias the k largest p + bias (Loss-Free Balancing: it decides who is chosen and never a weight),
 //     among those experts whose p is not below their floor (Expert Choice's thresholds), if there are floors; k clamped to the routable
 //     experts, equal ones go to the lowest index
-//   weights: renorm p_i / sum of the selected p; raw p_i; one 1 / number selected
+//   weights: renorm p_i / sum of the selected p; raw p_i; one 1 / number selected; sigmoid 1 / (1 + exp(-logit_i))
 //   margin: p (+ bias) of the last selected minus that of the best refused expert; +inf when nothing routable was refused;
 //     with floors at most the least distance of a p from its floor
 //   entropy: -sum p ln p over the routable experts, in nats, before any rounding to bf16
@@ -20,8 +20,8 @@
 
 namespace switchyard {
 
-enum class WeightMode { kRenorm, kRaw, kOne };
-StatusOr<WeightMode> ParseWeightMode(std::string_view name);  // "renorm" | "raw" | "one"
+enum class WeightMode { kRenorm, kRaw, kOne, kSigmoid };
+StatusOr<WeightMode> ParseWeightMode(std::string_view name);  // "renorm" | "raw" | "one" | "sigmoid"
 
 struct SelectionRule {
   int32_t top_k = 1;

@@ -135,7 +135,10 @@ def case_routes(world):
     world.router("lossfree", "--kind", "linear", "--top-k", "2", "--balance", "loss-free", "--balance-rate", "0.05")
     world.router("maxscore", "--kind", "linear", "--top-k", "2", "--dispatch", "max-score")
     world.router("choice", "--kind", "expert_choice", "--top-k", "2", "--label-loss", "0.1", "--label-steps", "4")
-    for name in ("top1", "top2", "linear", "lossfree", "maxscore", "choice"):
+    world.router("stage1", "--kind", "linear", "--gate", "sigmoid", "--balance", "0.3")
+    done = world.router("stable", "--kind", "stablemoe", "--init", f"{world.work}/stage1/router", steps=3)
+    assert "repeat" in done.stderr + done.stdout, done.stderr
+    for name in ("top1", "top2", "linear", "lossfree", "maxscore", "choice", "stage1", "stable"):
         compare_routes(world, name, f"{world.work}/{name}/router")
 
 

@@ -70,7 +70,16 @@ inline Draft ExpertChoiceDraft() {
   return draft;
 }
 
+inline Draft StableMoeDraft() {
+  Draft draft = HashDraft();
+  draft.manifest.kind = "stablemoe";
+  draft.manifest.weight_mode = "sigmoid";
+  for (int l = 0; l < kLayers; ++l) draft[absl::StrFormat("layers.%d.router.weight", l)] = at::randn({kExperts, kHidden}) * .3;
+  return draft;
+}
+
 inline Draft DraftOf(const std::string& kind) {
+  if (kind == "stablemoe") return StableMoeDraft();
   if (kind == "expert_choice") return ExpertChoiceDraft();
   if (kind == "hash") return HashDraft();
   if (kind == "gmm") return GmmDraft();

@@ -265,5 +265,39 @@ TEST_F(MethodFormulaTest, ExactExpertChoiceIsRefusedByName) {
                                                               ::testing::HasSubstr("--kind expert_choice")));
 }
 
+TEST_F(MethodFormulaTest, StableMoeSpeaksAsStronglyAsTheTokenFitsItsExpert) {
+  Draft draft = StableMoeDraft();
+  draft["layers.0.router.table"] = at::tensor({1, 3}, at::kInt).repeat({kVocabulary / 2});
+  draft["layers.0.router.weight"] = at::eye(kExperts, kHidden);
+  const auto router = LoadRouter(draft.Publish(), fast_);
+  ASSERT_TRUE(router.ok()) << router.status();
+  const std::vector<int32_t> tokens = {0, 7, 2};
+  at::Tensor x = at::zeros({3, kHidden});
+  x[0][1] = 2;   // token 0 goes to expert 1
+  x[1][1] = 9;   // token 7 to expert 3, however well it would fit expert 1
+  x[2][1] = -1;  // token 2 to expert 1
+  const at::Tensor logits = (*router)->Logits(0, {x, tokens});
+  LayerRoutes routes;
+  routes.Resize(3, 1);
+  for (int64_t row = 0; row < 3; ++row) {
+    ASSERT_TRUE(SelectRow({logits.const_data_ptr<float>() + row * kExperts, kExperts}, (*router)->rule(), {}, row, &routes).ok());
+  }
+  EXPECT_THAT(routes.experts, ::testing::ElementsAre(1, 3, 1));
+  EXPECT_NEAR(routes.weights[0], .880797, 1e-5);
+  EXPECT_NEAR(routes.weights[1], .5, 1e-5);
+  EXPECT_NEAR(routes.weights[2], .268941, 1e-5);
+}
+
+TEST_F(MethodFormulaTest, StableMoesRuleIsChecked) {
+  const auto code = [&](const Draft& draft) { return LoadRouter(draft.Publish(), fast_).status().code(); };
+  Draft mode = StableMoeDraft(), two = StableMoeDraft(), missing = StableMoeDraft();
+  mode.manifest.weight_mode = "renorm";
+  EXPECT_EQ(code(mode), absl::StatusCode::kInvalidArgument);
+  two.manifest.top_k = 2;
+  EXPECT_EQ(code(two), absl::StatusCode::kInvalidArgument);
+  missing.tensors.erase("layers.1.router.table");
+  EXPECT_EQ(code(missing), absl::StatusCode::kNotFound);
+}
+
 }  // namespace
 }  // namespace switchyard

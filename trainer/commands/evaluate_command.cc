@@ -124,7 +124,8 @@ Status RunEvaluate(Flags& flags, Communicator& world) {
     RETURN_IF_ERROR(CheckRouterBinding(artifact.manifest, bench->base().generation, bindings));
     RouterOptions options;
     options.top_k = artifact.manifest.top_k;
-    options.gate = artifact.manifest.weight_mode == "raw" ? "raw" : options.top_k == 1 ? "ste" : "renorm";
+    const std::string& mode = artifact.manifest.weight_mode;
+    options.gate = mode == "raw" || mode == "sigmoid" ? mode : options.top_k == 1 ? "ste" : "renorm";
     options.compute = bench->base().dtype;
     options.exact = flags.exact;
     options.dispatch.capacity_factor = flags.capacity_factor;

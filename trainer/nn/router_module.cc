@@ -15,6 +15,7 @@ namespace switchyard::trainer {
 namespace {
 
 WeightMode ModeOf(const std::string& gate) {
+  if (gate == "sigmoid") return WeightMode::kSigmoid;
   return gate == "raw" ? WeightMode::kRaw : gate == "one" ? WeightMode::kOne : WeightMode::kRenorm;
 }
 
@@ -40,10 +41,12 @@ void KeepWeights(const at::Tensor& gates, LayerRoutes* routes) {
 
 constexpr std::string_view kSelectionBias = ".selection_bias";
 
-bool IsTrained(const std::string& kind) { return kind == "dense2moe_mlp" || kind == "linear" || kind == "expert_choice"; }
+bool IsTrained(const std::string& kind) {
+  return kind == "dense2moe_mlp" || kind == "linear" || kind == "expert_choice" || kind == "stablemoe";
+}
 
 // Only W, [E, H].
-bool IsOneMatrix(const std::string& kind) { return kind == "linear" || kind == "expert_choice"; }
+bool IsOneMatrix(const std::string& kind) { return kind == "linear" || kind == "expert_choice" || kind == "stablemoe"; }
 
 // What follows from the kind.
 RouterOptions Completed(RouterOptions options) {
@@ -52,9 +55,15 @@ RouterOptions Completed(RouterOptions options) {
 }
 
 Status CheckOptions(const RouterOptions& options, int32_t experts) {
-  if (options.gate != "ste" && options.gate != "renorm" && options.gate != "raw") {
-    return InvalidArgument("router gate: expected ste, renorm or raw, found %s", options.gate);
+  if (options.gate != "ste" && options.gate != "renorm" && options.gate != "raw" && options.gate != "sigmoid") {
+    return InvalidArgument("router gate: expected ste, renorm, raw or sigmoid, found %s", options.gate);
   }
+  if (options.gate == "sigmoid" && options.top_k != 1)
+    return InvalidArgument("router gate sigmoid is for top_k 1, found top_k %d", options.top_k);
+  if (options.kind == "stablemoe" && options.gate != "sigmoid")
+    return InvalidArgument("router kind stablemoe has gate sigmoid, found %s", options.gate);
+  if (options.kind == "stablemoe" && (options.balance > 0 || options.label_loss > 0 || options.dispatch.rule != "top-k"))
+    return InvalidArgument("router kind stablemoe: its routes are frozen: no --balance, no --label-loss, no --dispatch");
   if (options.loss_free > 0 && options.kind != "linear")
     return InvalidArgument("loss-free balancing is of router kind linear, found %s", options.kind);
   if (options.loss_free > 0 && options.load_target.size() != static_cast<size_t>(experts)) {
@@ -90,6 +99,23 @@ std::vector<Parameter> LinearParameters(const std::string& name, int64_t in, int
 
 Parameter SelectionBiasOf(int32_t layer, const at::Tensor& value) {
   return MakeParameter(absl::StrFormat("layers.%d.router%s", layer, kSelectionBias), value, /*decay=*/false);
+}
+
+// [L] of [V] I32.
+StatusOr<std::vector<at::Tensor>> ReadTables(const RouterArtifact& artifact) {
+  const auto experts = static_cast<int32_t>(artifact.manifest.experts.size());
+  std::vector<at::Tensor> tables;
+  for (int32_t l = 0; l < artifact.manifest.num_layers; ++l) {
+    const std::string name = absl::StrFormat("layers.%d.router.table", l);
+    ASSIGN_OR_RETURN(const TensorView view, artifact.tensors->Get(name));
+    if (view.dtype != DType::kI32)
+      return InvalidArgument("%s: tensor %s: expected I32, found %s", artifact.directory, name, DTypeName(view.dtype));
+    ASSIGN_OR_RETURN(at::Tensor table, TensorFromView(view, at::kInt));
+    if (table.lt(0).any().item<bool>() || table.ge(experts).any().item<bool>())
+      return InvalidArgument("%s: tensor %s: expected experts 0 to %d", artifact.directory, name, experts - 1);
+    tables.push_back(std::move(table));
+  }
+  return tables;
 }
 
 std::unique_ptr<RouterModule> Make(const RouterOptions& options, std::vector<std::vector<Parameter>> layers) {
@@ -158,6 +184,8 @@ StatusOr<RouterOutput> RouterModule::Forward(int32_t layer, const RouterInput& i
   } else if (options_.gate == "renorm") {
     const at::Tensor selected = p * mask;
     out.gates = weights = selected / selected.sum(-1, /*keepdim=*/true).clamp_min(1e-8);
+  } else if (options_.gate == "sigmoid") {
+    out.gates = at::sigmoid(logits) * mask;
   } else {
     out.gates = p * mask;
     weights = p;
@@ -167,7 +195,12 @@ StatusOr<RouterOutput> RouterModule::Forward(int32_t layer, const RouterInput& i
     KeepWeights(out.gates, &out.routes);
   }
   const auto add = [&](const at::Tensor& loss) { out.loss = out.loss.defined() ? out.loss + loss : loss; };
-  if (options_.balance > 0) add(options_.balance * static_cast<double>(experts) * (mask.mean(0) * weights.mean(0)).sum());
+  if (options_.balance > 0 && options_.gate == "sigmoid") {
+    const at::Tensor chosen = mask.mean(0);
+    add(options_.balance * ((chosen / chosen.mean() - 1) * out.gates.mean(0)).sum());
+  } else if (options_.balance > 0) {
+    add(options_.balance * static_cast<double>(experts) * (mask.mean(0) * weights.mean(0)).sum());
+  }
   if (options_.z_loss > 0) add(options_.z_loss * at::logsumexp(logits, -1).square().mean());
   if (options_.label_loss > 0 && !labels.empty()) {
     const at::Tensor wanted = at::tensor(labels, at::kLong);
@@ -179,6 +212,7 @@ StatusOr<RouterOutput> RouterModule::Forward(int32_t layer, const RouterInput& i
 
 StatusOr<std::unique_ptr<RouterModule>> NewRouter(const RouterOptions& given, int32_t layers, int32_t hidden, int32_t experts,
                                                   uint64_t seed) {
+  if (given.kind == "stablemoe") return InvalidArgument("router kind stablemoe goes on from a linear router of gate sigmoid: --init");
   if (!IsTrained(given.kind)) return InvalidArgument("router kind: expected dense2moe_mlp, linear or expert_choice, found %s", given.kind);
   const RouterOptions options = Completed(given);
   RETURN_IF_ERROR(CheckOptions(options, experts));
@@ -235,7 +269,32 @@ StatusOr<std::unique_ptr<RouterModule>> ReadRouter(const RouterArtifact& artifac
     }
     parameters.push_back(std::move(layer));
   }
-  return Make(own, std::move(parameters));
+  if (own.kind != "stablemoe") return Make(own, std::move(parameters));
+  ASSIGN_OR_RETURN(std::vector<at::Tensor> tables, ReadTables(artifact));
+  for (std::vector<Parameter>& layer : parameters) layer[0].value.requires_grad_(true);
+  return MakeStableMoe(own, std::move(parameters), std::move(tables));
+}
+
+StatusOr<std::unique_ptr<RouterModule>> StableMoeFrom(const RouterArtifact& first, const RouterOptions& options,
+                                                      const std::vector<std::vector<int32_t>>& tables) {
+  if (first.manifest.kind != "linear" || first.manifest.weight_mode != "sigmoid") {
+    return InvalidArgument("%s: stablemoe goes on from a linear router of weight_mode sigmoid, found %s of %s", first.directory,
+                           first.manifest.kind, first.manifest.weight_mode);
+  }
+  RouterOptions own = options;
+  own.kind = "stablemoe";
+  RETURN_IF_ERROR(CheckOptions(own, static_cast<int32_t>(first.manifest.experts.size())));
+  std::vector<std::vector<Parameter>> layers;
+  std::vector<at::Tensor> owned;
+  for (int32_t l = 0; l < first.manifest.num_layers; ++l) {
+    const std::string name = absl::StrFormat("layers.%d.router.weight", l);
+    ASSIGN_OR_RETURN(const TensorView view, first.tensors->Get(name));
+    ASSIGN_OR_RETURN(const at::Tensor value, TensorFromView(view, at::kFloat));
+    layers.push_back({MakeParameter(name, value, /*decay=*/true)});
+    layers.back()[0].value.requires_grad_(true);
+    owned.push_back(at::tensor(tables[l], at::kInt));
+  }
+  return MakeStableMoe(own, std::move(layers), std::move(owned));
 }
 
 }  // namespace switchyard::trainer

@@ -22,12 +22,14 @@
 namespace switchyard::trainer {
 
 struct RouterOptions {
-  std::string kind = "dense2moe_mlp";  // or "linear", "expert_choice"; of what was published any kind the engine knows
+  std::string kind = "dense2moe_mlp";  // or "linear", "expert_choice", "stablemoe"; of what was published any kind the engine knows
   int32_t top_k = 1;
   // How selected probabilities become gates. "ste": top-1, forward weight 1, gradient of the dense mixture (methods.md 1.1); "renorm":
-  // divided by their sum; "raw": as they are (Switch).
+  // divided by their sum; "raw": as they are (Switch); "sigmoid": top-1, 1 / (1 + exp(-logit)) of the largest logit (StableMoE).
   std::string gate = "ste";
-  double balance = 0;  // lambda of the balance loss: E sum_i f_i P_i, see methods.md 1.1 and 3.1
+  // Lambda of the balance loss: E sum_i f_i P_i, f_i the share of rows that chose i and P_i its mean weight. With gate sigmoid StableMoE's:
+  // sum_i (n_i / mean n - 1) s_i, n_i the rows that chose i and s_i the sum of their gates over the number of rows.
+  double balance = 0;
   // Of linear: Loss-Free Balancing. A bias a layer and expert, added to the probabilities when experts are chosen only, moves by this much
   // after every step towards `load_target` (AfterStep). 0: there is none, or what was read stays as it is.
   double loss_free = 0;
@@ -51,7 +53,7 @@ struct RouterOutput {
   at::Tensor gates;          // [T, E] f32, zero where not selected; on the tape
   at::Tensor loss;           // scalar: balance, z- and label loss with their coefficients; on the tape, undefined when all are off
   at::Tensor probabilities;  // [T, E] f32, detached
-  LayerRoutes routes;        // the selection, as serving makes it
+  LayerRoutes routes;        // the selection, as serving makes it or, where there is dispatch, as that does
   bool dense_gradient = false;
 };
 
@@ -73,6 +75,8 @@ class RouterModule {
   void BeforeStep(int64_t step) const { step_ = step; }
   // After an optimiser step whose rows chose `expert_rows` [L, E]: moves what is not moved by gradients.
   virtual void AfterStep(std::span<const double> /*expert_rows*/) const {}
+  // Whether it looks token ids up, as the engine's Router::vocabulary.
+  virtual bool looks_at_tokens() const { return false; }
   // Whether it has something to measure once it is trained.
   virtual bool calibrates() const { return false; }
   // Measures it over what Forward made of rows of the training data: probabilities [N, E] f32. REQUIRES: calibrates().
@@ -120,5 +124,12 @@ StatusOr<std::unique_ptr<RouterModule>> MakeServed(const RouterArtifact& artifac
 std::unique_ptr<RouterModule> MakeDense2MoeMlp(const RouterOptions& options, std::vector<std::vector<Parameter>> layers);
 std::unique_ptr<RouterModule> MakeExpertChoice(const RouterOptions& options, std::vector<std::vector<Parameter>> layers);
 std::unique_ptr<RouterModule> MakeLinear(const RouterOptions& options, std::vector<std::vector<Parameter>> layers);
+// tables: [L] of [V] I32, each entry an expert's index.
+std::unique_ptr<RouterModule> MakeStableMoe(const RouterOptions& options, std::vector<std::vector<Parameter>> layers,
+                                            std::vector<at::Tensor> tables);
+// StableMoE's second stage after its first: the affinities of `first`, a linear artifact of weight mode sigmoid, and these tables.
+// INVALID_ARGUMENT when it is none.
+StatusOr<std::unique_ptr<RouterModule>> StableMoeFrom(const RouterArtifact& first, const RouterOptions& options,
+                                                      const std::vector<std::vector<int32_t>>& tables);
 
 }  // namespace switchyard::trainer

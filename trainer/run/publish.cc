@@ -23,7 +23,9 @@ namespace {
 
 constexpr size_t kLoadExamples = 256, kLoadBatch = 4;
 
-std::string WeightModeOf(const RouterOptions& options) { return options.gate == "raw" ? "raw" : "renorm"; }
+std::string WeightModeOf(const RouterOptions& options) {
+  return options.gate == "raw" || options.gate == "sigmoid" ? options.gate : "renorm";
+}
 
 Status AddProbes(TrainableModel& model, const RouterModule& router, const Dataset& data, std::vector<TensorView>* tensors,
                  RouterManifest* manifest) {
@@ -134,7 +136,7 @@ Status PublishRouter(TrainableModel& model, const BaseWeights& base, const std::
   for (int32_t l = 0; l < router.num_layers(); ++l) {
     for (TensorView& view : router.Tensors(l)) tensors.push_back(std::move(view));
   }
-  RETURN_IF_ERROR(AddProbes(model, router, probes, &tensors, &manifest));
+  if (!router.looks_at_tokens()) RETURN_IF_ERROR(AddProbes(model, router, probes, &tensors, &manifest));
   ASSIGN_OR_RETURN(manifest.load_shares, MeasureLoad(model, router, train));
   return WriteRouterArtifact(publication.directory, manifest, tensors);
 }

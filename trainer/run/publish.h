@@ -21,8 +21,8 @@ struct RouterPublication {
 Status CalibrateTrained(TrainableModel& model, RouterModule& router, const Dataset& train);
 
 // A router artifact bound to the base and to `experts` (whose generations are known), with golden probes out of `probes` data: hidden
-// states the model really sees, each with a clear margin; and the load shares over a sample of the training data, which servers compare
-// their traffic with.
+// states the model really sees, each with a clear margin (none for a router that looks at token ids); and the load shares over a sample of
+// the training data, which servers compare their traffic with.
 Status PublishRouter(TrainableModel& model, const BaseWeights& base, const std::vector<LoraExpert>& experts, const RouterModule& router,
                      const Dataset& train, const Dataset& probes, const RouterPublication& publication);
 

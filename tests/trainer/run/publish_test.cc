@@ -4,10 +4,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include "engine/runner/runner_factory.h"
 #include "tests/trainer/run/run_fixture.h"
+#include "trainer/run/distilled_tables.h"
 
 namespace switchyard::trainer {
 namespace {
@@ -141,6 +143,55 @@ TEST_F(PublishTest, ThresholdsAreMeasuredAndServed) {
   const auto again = ReadRouter(*artifact, options);
   ASSERT_TRUE(again.ok()) << again.status();
   ExpectServedAlike(**again, path);
+}
+
+// First stage, tables of what it chose, second stage: each served as it was trained.
+TEST_F(PublishTest, StableMoeFreezesWhatItsFirstStageChose) {
+  RouterOptions options{.kind = "linear", .top_k = 1, .gate = "sigmoid", .compute = at::kFloat};
+  const auto drawn = NewRouter(options, base_.config.num_layers, base_.config.hidden_size, 3, 8);
+  ASSERT_TRUE(drawn.ok()) << drawn.status();
+  for (Parameter& p : (*drawn)->Parameters()) p.value.detach().mul_(4);
+  const Dataset data = TinyData(40, base_.config.vocab_size, 3);
+  ASSERT_TRUE(PublishRouter(*model_, base_, experts_, **drawn, data, data, {"r", false, directory_ / "stage1"}).ok());
+  ExpectServedAlike(**drawn, directory_ / "stage1");
+  const auto first = ReadRouterArtifact(directory_ / "stage1");
+  ASSERT_TRUE(first.ok());
+  EXPECT_EQ(first->manifest.weight_mode, "sigmoid");
+
+  const auto distilled = DistilTables(*model_, **drawn, data, base_.config.vocab_size, /*unseen=*/2, /*tokens_per_pass=*/50);
+  ASSERT_TRUE(distilled.ok()) << distilled.status();
+  RoutePlan plan;
+  plan.router = drawn->get();
+  EvaluationDetail detail;
+  std::vector<int64_t> everything(data.examples.size());
+  for (size_t i = 0; i < everything.size(); ++i) everything[i] = static_cast<int64_t>(i);
+  const PackedBatch batch = Pack(data, everything);
+  ASSERT_TRUE(model_->Evaluate(batch, plan, &detail).ok());
+  double repeated = 0;
+  for (int32_t l = 0; l < base_.config.num_layers; ++l) {
+    for (int32_t id = 0; id < base_.config.vocab_size; ++id) {
+      std::vector<int> counts(3);
+      for (size_t row = 0; row < batch.tokens.size(); ++row) counts[detail.routes[l].experts[row]] += batch.tokens[row] == id;
+      const auto most = std::max_element(counts.begin(), counts.end());
+      EXPECT_EQ(distilled->tables[l][id], *most > 0 ? most - counts.begin() : 2) << l << " " << id;
+      repeated += *most;
+    }
+  }
+  EXPECT_NEAR(distilled->agreement, repeated / static_cast<double>(batch.tokens.size() * base_.config.num_layers), 1e-9);
+  EXPECT_LT(distilled->seen, base_.config.vocab_size + 1);
+
+  options.kind = "stablemoe";
+  const auto second = StableMoeFrom(*first, options, distilled->tables);
+  ASSERT_TRUE(second.ok()) << second.status();
+  ASSERT_TRUE(PublishRouter(*model_, base_, experts_, **second, data, data, {"r", false, directory_ / "stage2"}).ok());
+  ExpectServedAlike(**second, directory_ / "stage2");
+  const auto artifact = ReadRouterArtifact(directory_ / "stage2");
+  ASSERT_TRUE(artifact.ok());
+  EXPECT_EQ(artifact->manifest.golden_probes, 0);
+  const auto again = ReadRouter(*artifact, options);
+  ASSERT_TRUE(again.ok()) << again.status();
+  ExpectServedAlike(**again, directory_ / "stage2");
+  EXPECT_EQ(StableMoeFrom(*artifact, options, distilled->tables).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 // What the router chose over the training data, as the server counts it when the same tokens come again.
