@@ -4,7 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <span>
 #include <string>
 #include <thread>
@@ -58,9 +60,11 @@ class SnapshotBuilderTest : public TinyFixture {
     for (const ExpertIndex expert : trace.experts) names.push_back(expert == kNoExpert ? "-" : info.experts[expert].name);
     return names;
   }
-  // On `masked` the router decides as the original does when `policy` forbids it the same experts: same logits, bit by bit.
-  void ExpectLikeMasking(const std::shared_ptr<const Snapshot>& masked, const std::vector<std::string>& forbidden) {
-    const std::shared_ptr<const Snapshot> original = loaded_.runner->snapshot();
+  // On `masked` the router decides as the original does (default: the runner's own) when `policy` forbids it the same experts: same logits,
+  // bit by bit.
+  void ExpectLikeMasking(const std::shared_ptr<const Snapshot>& masked, const std::vector<std::string>& forbidden,
+                         std::shared_ptr<const Snapshot> original = nullptr) {
+    if (original == nullptr) original = loaded_.runner->snapshot();
     RoutingPolicy policy;
     for (const SnapshotInfo::Expert& expert : original->info().experts) {
       policy.masked.push_back(std::find(forbidden.begin(), forbidden.end(), expert.name) != forbidden.end());
@@ -94,6 +98,32 @@ class SnapshotBuilderTest : public TinyFixture {
     const Status written = WriteRouterArtifact(directory, manifest, views);
     EXPECT_TRUE(written.ok()) << written;
     return tables;
+  }
+
+  // Over the experts of router2, each with a threshold of its own that about half of the rows reach.
+  void WriteExpertChoice(const std::string& directory) {
+    const auto like = ReadRouterArtifact(Path("router2"));
+    ASSERT_TRUE(like.ok()) << like.status();
+    RouterManifest manifest = like->manifest;
+    manifest.kind = "expert_choice";
+    manifest.weight_mode = "raw";
+    manifest.golden_probes = 0;
+    const size_t experts = manifest.experts.size(), hidden = static_cast<size_t>(manifest.hidden_size);
+    std::vector<float> weight, threshold;
+    for (size_t i = 0; i < experts * hidden; ++i) weight.push_back(.3f * std::sin(static_cast<float>(i * i % 1009)));
+    for (size_t e = 0; e < experts; ++e) threshold.push_back(.25f + .08f * static_cast<float>(e));
+    std::vector<TensorView> views;
+    for (int32_t l = 0; l < manifest.num_layers; ++l) {
+      const std::string prefix = "layers." + std::to_string(l) + ".router.";
+      views.push_back({prefix + "weight",
+                       DType::kF32,
+                       {static_cast<int64_t>(experts), static_cast<int64_t>(hidden)},
+                       std::as_bytes(std::span(weight)),
+                       nullptr});
+      views.push_back({prefix + "threshold", DType::kF32, {static_cast<int64_t>(experts)}, std::as_bytes(std::span(threshold)), nullptr});
+    }
+    const Status written = WriteRouterArtifact(directory, manifest, views);
+    EXPECT_TRUE(written.ok()) << written;
   }
 
   LoadedRunner loaded_;
@@ -188,6 +218,24 @@ TEST_F(SnapshotBuilderTest, AHashRouterIsGivenTheTokens) {
   ASSERT_EQ(beside.routes.size(), 2u);
   EXPECT_EQ(beside.routes[1].experts, whole.routes.experts);
   EXPECT_EQ(std::vector(beside.logits.begin() + 3, beside.logits.end()), whole.logits);
+}
+
+// Experts that stand elsewhere than in the router keep their thresholds.
+TEST_F(SnapshotBuilderTest, ThresholdsFollowTheirExperts) {
+  WriteExpertChoice(Path("choice"));
+  auto router = loaded_.builder->LoadRouter(Path("choice"));
+  ASSERT_TRUE(router.ok()) << router.status();
+  SnapshotPlan plan = loaded_.plan;
+  plan.router = *router;
+  const auto whole = Build(plan);
+  const SequenceOutput output = Run(whole, {});
+  const auto unused = std::count(output.routes.experts.begin(), output.routes.experts.end(), kNoExpert);
+  EXPECT_GT(unused, 0);
+  EXPECT_LT(unused, static_cast<int64_t>(output.routes.experts.size()));
+  plan.allow_masking = true;
+  const std::string first = plan.experts[0].name;
+  plan.experts.erase(plan.experts.begin());
+  ExpectLikeMasking(Build(plan), {first}, whole);
 }
 
 TEST_F(SnapshotBuilderTest, AHashRouterOfAnotherVocabularyIsRefused) {

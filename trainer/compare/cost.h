@@ -22,8 +22,8 @@ struct Flops {
   double total() const { return base + experts + router; }
 };
 // Of one token, all layers: each value of the router's tensors is multiplied and added once (of a Gaussian: its mean subtracted, the square
-// weighted by its precision, that is two a value). Tables of integers are looked up, and golden probes and what is kept for experts that
-// join later take no part.
+// weighted by its precision, that is two a value). Tables of integers are looked up, and golden probes, thresholds and what is kept for
+// experts that join later take no part.
 double RouterFlops(const RouterArtifact& artifact);
 Flops CountFlops(const ModelConfig& config, const Contestant& contestant, const RouteRecord& record, int64_t context);
 

@@ -42,6 +42,7 @@ TEST(CompareCost, ARoutersFlopsAreOfTheValuesATokenMeets) {
   add("layers.0.router.directions.0", DType::kF32, {2, 8});
   add("layers.0.router.sample", DType::kF32, {16, 8});  // for experts that join
   add("layers.0.router.temperature", DType::kF32, {1});
+  add("layers.0.router.threshold", DType::kF32, {3});
   EXPECT_DOUBLE_EQ(flops(), 2 * 2 * 8);
   // Into 5 dimensions around a centre; two components: a mean away, a square by a precision, a weight each.
   add("layers.0.router.center", DType::kF32, {8});
