@@ -26,7 +26,7 @@ struct RouterManifest {
   std::string name;
   std::string kind;  // a method of docs/routing-methods.md: "linear", "arrow", ...
   int32_t top_k = 1;
-  std::string weight_mode;                // "renorm" (over the selected) | "raw" (softmax value) | "one" (1 / number selected)
+  std::string weight_mode;                // "renorm" | "raw" | "one" | "sigmoid": what they mean is in engine/routing/selection.h
   bool round_probabilities_bf16 = false;  // the Dense2MoE compatibility mode
   std::string mixing = "ffn";
   bool causal = true;

@@ -45,10 +45,10 @@ class Dense2MoeMlpRouter final : public Router {
     rule_ = rule;
   }
 
-  at::Tensor Logits(int32_t layer, const at::Tensor& x) const override {
+  at::Tensor Logits(int32_t layer, const RouterInput& input) const override {
     const MlpLayer& mlp = layers_[layer];
-    if (backend_ == Backend::kReference) return mlp.fc2.Forward(at::relu(mlp.fc1.Forward(x.to(at::kFloat))));
-    const at::Tensor in = x.contiguous();
+    if (backend_ == Backend::kReference) return mlp.fc2.Forward(at::relu(mlp.fc1.Forward(input.x.to(at::kFloat))));
+    const at::Tensor in = input.x.contiguous();
     const int64_t rows = in.size(0), inner = mlp.fc1.out_features();
     thread_local std::vector<float> hidden;  // a fresh one would be page faults at every layer of a prefill
     hidden.resize(std::max(hidden.size(), static_cast<size_t>(rows * inner)));

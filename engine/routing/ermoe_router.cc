@@ -30,8 +30,8 @@ class ErmoeRouter final : public SubspaceRouter {
  public:
   using SubspaceRouter::SubspaceRouter;
 
-  at::Tensor Logits(int32_t layer, const at::Tensor& x) const override {
-    const at::Tensor in = x.to(at::kFloat).contiguous();
+  at::Tensor Logits(int32_t layer, const RouterInput& input) const override {
+    const at::Tensor in = input.x.to(at::kFloat).contiguous();
     at::Tensor logits = SubspaceRouter::Logits(layer, in);
     for (int64_t row = 0; row < in.size(0); ++row) {
       const float length = Length(in.const_data_ptr<float>() + row * in.size(1), in.size(1));

@@ -55,9 +55,9 @@ class GmmRouter final : public Router {
  public:
   GmmRouter(const SelectionRule& rule, std::vector<GmmLayer> layers) : layers_(std::move(layers)) { rule_ = rule; }
 
-  at::Tensor Logits(int32_t layer, const at::Tensor& x) const override {
+  at::Tensor Logits(int32_t layer, const RouterInput& input) const override {
     const GmmLayer& own = layers_[layer];
-    const at::Tensor z = own.projection.Forward(x.to(at::kFloat)).to(at::kFloat).contiguous();
+    const at::Tensor z = own.projection.Forward(input.x.to(at::kFloat)).to(at::kFloat).contiguous();
     const int64_t width = z.size(1);
     at::Tensor logits = at::empty({z.size(0), num_experts()}, at::kFloat);
     float* out = logits.mutable_data_ptr<float>();

@@ -54,6 +54,8 @@ bool SameRoute(const LayerRoutes& routes, const LayerProbes& probes, int64_t row
   const int32_t k = routes.k;
   const int64_t* experts = probes.experts.const_data_ptr<int64_t>() + row * k;
   const float* weights = probes.weights.const_data_ptr<float>() + row * k;
+  const int16_t* chosen = routes.experts.data() + row * k;
+  if (std::count(chosen, chosen + k, LayerRoutes::kUnused) != std::count(experts, experts + k, int64_t{LayerRoutes::kUnused})) return false;
   for (int32_t slot = 0; slot < k; ++slot) {
     const float expected = ExpectedWeight(experts, weights, k, routes.experts[row * k + slot]);
     if (expected < 0 || !(std::fabs(expected - routes.weights[row * k + slot]) <= tolerance.weight)) return false;
@@ -76,8 +78,8 @@ Status ReplayLayer(const RouterArtifact& artifact, const Router& router, const C
   LayerRoutes routes;
   routes.Resize(probes.x.size(0), k);
   for (int64_t row = 0; row < routes.rows; ++row) {
-    const Status selected =
-        SelectRow({logits.const_data_ptr<float>() + row * experts, experts}, router.rule(), {}, row, &routes, router.SelectionBias(layer));
+    const Status selected = SelectRow({logits.const_data_ptr<float>() + row * experts, experts}, router.rule(), {}, row, &routes,
+                                      router.SelectionBias(layer), router.SelectionFloor(layer));
     if (!selected.ok()) return Annotate(selected, absl::StrFormat("%s: layer %d, golden probe %d", artifact.directory, layer, row));
     if (routes.margin[row] < tolerance.margin || SameRoute(routes, probes, row, tolerance)) continue;
     return FailedPrecondition(
@@ -92,6 +94,10 @@ Status ReplayLayer(const RouterArtifact& artifact, const Router& router, const C
 
 Status ReplayGoldenProbes(const RouterArtifact& artifact, const Router& router, const Compute& compute) {
   if (artifact.manifest.golden_probes == 0) return OkStatus();
+  if (router.vocabulary() > 0) {
+    return InvalidArgument("%s: golden probes are hidden states; a router of kind \"%s\" looks at token ids", artifact.directory,
+                           artifact.manifest.kind);
+  }
   for (int32_t layer = 0; layer < artifact.manifest.num_layers; ++layer) RETURN_IF_ERROR(ReplayLayer(artifact, router, compute, layer));
   return OkStatus();
 }

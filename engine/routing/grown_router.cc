@@ -14,9 +14,10 @@ class GrownRouter final : public Router {
   GrownRouter(std::shared_ptr<const Router> first, std::unique_ptr<const Router> more) : first_(std::move(first)), more_(std::move(more)) {
     rule_ = first_->rule();
   }
-  at::Tensor Logits(int32_t layer, const at::Tensor& x) const override {
-    return at::cat({first_->Logits(layer, x), more_->Logits(layer, x)}, 1);
+  at::Tensor Logits(int32_t layer, const RouterInput& in) const override {
+    return at::cat({first_->Logits(layer, in), more_->Logits(layer, in)}, 1);
   }
+  int64_t vocabulary() const override { return first_->vocabulary(); }
   int32_t num_experts() const override { return first_->num_experts() + more_->num_experts(); }
   int32_t num_layers() const override { return first_->num_layers(); }
   int64_t bytes() const override { return first_->bytes() + more_->bytes(); }

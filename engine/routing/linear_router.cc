@@ -20,7 +20,7 @@ class LinearRouter final : public Router {
     rule_ = rule;
   }
 
-  at::Tensor Logits(int32_t layer, const at::Tensor& x) const override { return layers_[layer].Forward(x.to(at::kFloat)); }
+  at::Tensor Logits(int32_t layer, const RouterInput& in) const override { return layers_[layer].Forward(in.x.to(at::kFloat)); }
   std::span<const float> SelectionBias(int32_t layer) const override { return selection_bias_[layer]; }
   int32_t num_experts() const override { return static_cast<int32_t>(layers_.front().out_features()); }
   int32_t num_layers() const override { return static_cast<int32_t>(layers_.size()); }

@@ -33,8 +33,8 @@ class PhatgooseRouter final : public Router {
  public:
   PhatgooseRouter(const SelectionRule& rule, std::vector<Linear> layers) : layers_(std::move(layers)) { rule_ = rule; }
 
-  at::Tensor Logits(int32_t layer, const at::Tensor& x) const override {
-    at::Tensor rows = x.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true).contiguous();
+  at::Tensor Logits(int32_t layer, const RouterInput& in) const override {
+    at::Tensor rows = in.x.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true).contiguous();
     Standardise(rows);
     return layers_[layer].Forward(rows);
   }

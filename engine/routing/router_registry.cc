@@ -3,10 +3,13 @@
 #include "engine/routing/arrow_router.h"
 #include "engine/routing/dense2moe_mlp_router.h"
 #include "engine/routing/ermoe_router.h"
+#include "engine/routing/expert_choice_router.h"
 #include "engine/routing/gmm_router.h"
+#include "engine/routing/hash_router.h"
 #include "engine/routing/linear_router.h"
 #include "engine/routing/phatgoose_router.h"
 #include "engine/routing/router.h"
+#include "engine/routing/stablemoe_router.h"
 
 namespace switchyard {
 
@@ -18,8 +21,28 @@ struct Method {
 };
 
 constexpr Method kMethods[] = {
-    {"aoe", LoadAoeRouter}, {"arrow", LoadArrowRouter},   {"dense2moe_mlp", LoadDense2MoeMlpRouter}, {"ermoe", LoadErmoeRouter},
-    {"gmm", LoadGmmRouter}, {"linear", LoadLinearRouter}, {"phatgoose", LoadPhatgooseRouter},
+    {"aoe", LoadAoeRouter},
+    {"arrow", LoadArrowRouter},
+    {"dense2moe_mlp", LoadDense2MoeMlpRouter},
+    {"ermoe", LoadErmoeRouter},
+    {"expert_choice", LoadExpertChoiceRouter},
+    {"gmm", LoadGmmRouter},
+    {"hash", LoadHashRouter},
+    {"linear", LoadLinearRouter},
+    {"phatgoose", LoadPhatgooseRouter},
+    {"stablemoe", LoadStableMoeRouter},
+};
+
+// Methods that need the whole batch: what to do instead.
+struct TrainingOnly {
+  std::string_view kind, instead;
+};
+
+constexpr TrainingOnly kTrainingOnly[] = {
+    {"max_score",
+     "MaxScore deals the experts out among all tokens of a batch, so a route would depend on later tokens and on other requests; it is a "
+     "way "
+     "to train: switchyard-trainer router --kind linear --dispatch max-score publishes a \"linear\" router, which serves"},
 };
 
 StatusOr<SelectionRule> RuleOf(const RouterArtifact& artifact) {
@@ -40,6 +63,8 @@ StatusOr<SelectionRule> RuleOf(const RouterArtifact& artifact) {
   const auto mode = ParseWeightMode(manifest.weight_mode);
   if (!mode.ok()) return Annotate(mode.status(), artifact.directory);
   rule.weight_mode = *mode;
+  if (rule.weight_mode == WeightMode::kSigmoid && rule.top_k != 1)
+    return InvalidArgument("%s: weight_mode sigmoid: top_k: expected 1, found %d", artifact.directory, rule.top_k);
   return rule;
 }
 
@@ -54,6 +79,10 @@ StatusOr<std::unique_ptr<Router>> LoadRouter(const RouterArtifact& artifact, con
     }
     ASSIGN_OR_RETURN(const SelectionRule rule, RuleOf(artifact));
     return method.load(artifact, rule, compute);
+  }
+  for (const TrainingOnly& method : kTrainingOnly) {
+    if (method.kind == artifact.manifest.kind)
+      return Unimplemented("%s: router kind \"%s\" cannot serve: %s", artifact.directory, method.kind, method.instead);
   }
   return Unimplemented("%s: router kind \"%s\", this server knows %s", artifact.directory, artifact.manifest.kind.substr(0, 40), known);
 }

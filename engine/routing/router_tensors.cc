@@ -22,18 +22,34 @@ bool IsFloat(DType dtype) { return dtype == DType::kF16 || dtype == DType::kBF16
 
 }  // namespace
 
-StatusOr<at::Tensor> RouterTensors::Get(int32_t layer, const std::string& name, const std::vector<int64_t>& shape, at::ScalarType dtype) {
-  const std::string full = FullName(layer, name);
+StatusOr<TensorView> RouterTensors::Find(const std::string& full, const std::vector<int64_t>& shape) {
   ASSIGN_OR_RETURN(const TensorView view, artifact_.tensors->Get(full));
   if (!Fits(view.shape, shape)) {
     return InvalidArgument("%s: tensor %s: expected shape %s, found %s", artifact_.directory, full, ShapeString(shape),
                            ShapeString(view.shape));
   }
+  read_.insert(full);
+  return view;
+}
+
+StatusOr<at::Tensor> RouterTensors::Get(int32_t layer, const std::string& name, const std::vector<int64_t>& shape, at::ScalarType dtype) {
+  const std::string full = FullName(layer, name);
+  ASSIGN_OR_RETURN(const TensorView view, Find(full, shape));
   if (!IsFloat(view.dtype)) {
     return InvalidArgument("%s: tensor %s: expected a floating-point type, found %s", artifact_.directory, full, DTypeName(view.dtype));
   }
-  read_.insert(full);
   auto tensor = TensorFromView(view, dtype);
+  if (!tensor.ok()) return Annotate(tensor.status(), artifact_.directory);
+  return tensor;
+}
+
+StatusOr<at::Tensor> RouterTensors::GetIntegers(int32_t layer, const std::string& name, const std::vector<int64_t>& shape) {
+  const std::string full = FullName(layer, name);
+  ASSIGN_OR_RETURN(const TensorView view, Find(full, shape));
+  if (view.dtype != DType::kI32) {
+    return InvalidArgument("%s: tensor %s: expected I32, found %s", artifact_.directory, full, DTypeName(view.dtype));
+  }
+  auto tensor = TensorFromView(view, at::kInt);
   if (!tensor.ok()) return Annotate(tensor.status(), artifact_.directory);
   return tensor;
 }

@@ -18,7 +18,7 @@ float RoundToBf16(float value) {
 }
 
 Status CheckArguments(std::span<const float> logits, const SelectionRule& rule, const std::vector<bool>& masked, int64_t row,
-                      const LayerRoutes& routes, std::span<const float> bias) {
+                      const LayerRoutes& routes, std::span<const float> bias, std::span<const float> floor) {
   if (logits.empty() || logits.size() > static_cast<size_t>(std::numeric_limits<int16_t>::max())) {
     return Internal("routing: %d logits, expected 1 to %d", logits.size(), std::numeric_limits<int16_t>::max());
   }
@@ -26,6 +26,8 @@ Status CheckArguments(std::span<const float> logits, const SelectionRule& rule, 
     return Internal("routing: mask of %d experts for %d logits", masked.size(), logits.size());
   if (!bias.empty() && bias.size() != logits.size())
     return Internal("routing: bias of %d experts for %d logits", bias.size(), logits.size());
+  if (!floor.empty() && floor.size() != logits.size())
+    return Internal("routing: floor of %d experts for %d logits", floor.size(), logits.size());
   if (row < 0 || row >= routes.rows || rule.top_k > routes.k) {
     return Internal("routing: row %d with %d slots, expected a row below %d and at most %d slots", row, rule.top_k, routes.rows, routes.k);
   }
@@ -75,18 +77,21 @@ StatusOr<WeightMode> ParseWeightMode(std::string_view name) {
   if (name == "renorm") return WeightMode::kRenorm;
   if (name == "raw") return WeightMode::kRaw;
   if (name == "one") return WeightMode::kOne;
-  return InvalidArgument("weight_mode: expected \"renorm\", \"raw\" or \"one\", found \"%s\"", name.substr(0, 40));
+  if (name == "sigmoid") return WeightMode::kSigmoid;
+  return InvalidArgument("weight_mode: expected \"renorm\", \"raw\", \"one\" or \"sigmoid\", found \"%s\"", name.substr(0, 40));
 }
 
 Status SelectRow(std::span<const float> logits, const SelectionRule& rule, const std::vector<bool>& masked, int64_t row,
-                 LayerRoutes* routes, std::span<const float> bias) {
-  RETURN_IF_ERROR(CheckArguments(logits, rule, masked, row, *routes, bias));
+                 LayerRoutes* routes, std::span<const float> bias, std::span<const float> floor) {
+  RETURN_IF_ERROR(CheckArguments(logits, rule, masked, row, *routes, bias, floor));
   thread_local std::vector<float> p, score;
   routes->entropy[row] = Softmax(logits, masked, &p);
   if (rule.round_probabilities_bf16) std::transform(p.begin(), p.end(), p.begin(), RoundToBf16);
   score.assign(p.begin(), p.end());
+  float decided_by = kInfinity;  // distance of the nearest p from its floor
   for (size_t e = 0; e < score.size(); ++e) {
-    if (p[e] == kUnroutable) {
+    if (p[e] != kUnroutable && !floor.empty()) decided_by = std::min(decided_by, std::fabs(p[e] - floor[e]));
+    if (p[e] == kUnroutable || (!floor.empty() && p[e] < floor[e])) {
       score[e] = -kInfinity;
     } else if (!bias.empty()) {
       score[e] += bias[e];
@@ -105,12 +110,13 @@ Status SelectRow(std::span<const float> logits, const SelectionRule& rule, const
   for (; selected < rule.top_k && *best != -kInfinity; ++selected) {
     const auto expert = best - score.begin();
     experts[selected] = static_cast<int16_t>(expert);
-    weights[selected] = p[expert];
+    weights[selected] = rule.weight_mode == WeightMode::kSigmoid ? 1.0f / (1.0f + std::exp(-logits[expert])) : p[expert];
     last = *best;
     *best = -kInfinity;
     best = std::max_element(score.begin(), score.end());
   }
   if (selected > 0 && *best != -kInfinity) routes->margin[row] = last - *best;
+  routes->margin[row] = std::min(routes->margin[row], decided_by);
   SetWeights(rule.weight_mode, {weights, static_cast<size_t>(selected)});
   return OkStatus();
 }

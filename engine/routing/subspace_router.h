@@ -34,7 +34,7 @@ class SubspaceRouter : public Router {
     rule_ = rule;
   }
 
-  at::Tensor Logits(int32_t layer, const at::Tensor& x) const override { return layers_[layer].norms.Score(x); }
+  at::Tensor Logits(int32_t layer, const RouterInput& in) const override { return layers_[layer].norms.Score(in.x); }
   int32_t num_experts() const override { return layers_.front().norms.num_experts(); }
   int32_t num_layers() const override { return static_cast<int32_t>(layers_.size()); }
   int64_t bytes() const override;

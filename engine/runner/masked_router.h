@@ -32,16 +32,13 @@ class MaskedRouter final : public Router {
     // A row's slots are counted by the snapshot's experts.
     rule_.top_k = std::min<int32_t>(rule_.top_k, static_cast<int32_t>(to_.size()));
     for (int32_t l = 0; l < router_->num_layers(); ++l) {
-      const std::span<const float> known = router_->SelectionBias(l);
-      std::vector<float>& bias = selection_bias_.emplace_back();
-      if (known.empty()) continue;
-      bias.resize(experts);
-      for (size_t i = 0; i < to_.size(); ++i) bias[to_[i]] = known[from_[i]];
+      selection_bias_.push_back(Placed(router_->SelectionBias(l)));
+      selection_floor_.push_back(Placed(router_->SelectionFloor(l)));
     }
   }
 
-  at::Tensor Logits(int32_t layer, const at::Tensor& x) const override {
-    const at::Tensor known = router_->Logits(layer, x);
+  at::Tensor Logits(int32_t layer, const RouterInput& in) const override {
+    const at::Tensor known = router_->Logits(layer, in);
     const int64_t rows = known.size(0), width = known.size(1);
     at::Tensor all = at::full({rows, experts_}, -std::numeric_limits<float>::infinity(), at::kFloat);
     const float* from = known.const_data_ptr<float>();
@@ -56,15 +53,26 @@ class MaskedRouter final : public Router {
     return all;
   }
   std::span<const float> SelectionBias(int32_t layer) const override { return selection_bias_[layer]; }
+  std::span<const float> SelectionFloor(int32_t layer) const override { return selection_floor_[layer]; }
+  int64_t vocabulary() const override { return router_->vocabulary(); }
   int32_t num_experts() const override { return experts_; }
   int32_t num_layers() const override { return router_->num_layers(); }
   int64_t bytes() const override { return router_->bytes(); }
 
  private:
+  // One value an expert of the router, empty for none, to where the snapshot has them; those it does not know cannot be chosen anyway.
+  std::vector<float> Placed(std::span<const float> known) const {
+    std::vector<float> placed;
+    if (known.empty()) return placed;
+    placed.resize(experts_);
+    for (size_t i = 0; i < to_.size(); ++i) placed[to_[i]] = known[from_[i]];
+    return placed;
+  }
+
   const std::shared_ptr<const Router> router_;
   const int32_t experts_;
-  std::vector<std::vector<float>> selection_bias_;  // [L] of [experts], or empty ones
-  std::vector<int64_t> from_, to_;                  // logit from_[i] goes to to_[i]
+  std::vector<std::vector<float>> selection_bias_, selection_floor_;  // [L] of [experts], or empty ones
+  std::vector<int64_t> from_, to_;                                    // logit from_[i] goes to to_[i]
 };
 
 }  // namespace switchyard

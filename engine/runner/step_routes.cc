@@ -48,6 +48,15 @@ at::Tensor LearnedRows(const Step& step, const at::Tensor& x) {
   return static_cast<int64_t>(rows.size()) == x.size(0) ? x : GatherRows(x, rows);
 }
 
+// Their token ids.
+std::vector<TokenId> LearnedTokens(const Step& step) {
+  std::vector<TokenId> tokens;
+  for (const Segment& segment : step.segments) {
+    if (IsLearned(segment)) tokens.insert(tokens.end(), step.tokens.begin() + segment.begin, step.tokens.begin() + segment.end);
+  }
+  return tokens;
+}
+
 }  // namespace
 
 int32_t PolicySlots(const RoutingPolicy& policy, int32_t learned_k) {
@@ -79,6 +88,7 @@ StepRoutes::StepRoutes(const Step& step, const SnapshotInfo& info, const Router*
   counts_.entropy_rows.resize(layers);
   counts_.base_mass.resize(layers);
   counts_.rows.resize(layers);
+  if (router != nullptr && router->vocabulary() > 0) learned_tokens_ = LearnedTokens(step);
   traces_.resize(step.segments.size());
   mixture_order_.resize(step.segments.size());
   for (size_t i = 0; i < step.segments.size(); ++i) {
@@ -111,15 +121,15 @@ Status StepRoutes::RouteAll(int32_t layer, const at::Tensor& x, LayerRoutes* rou
 
 Status StepRoutes::RouteLearned(int32_t layer, const at::Tensor& x, LayerRoutes* routes) {
   if (std::none_of(step_.segments.begin(), step_.segments.end(), IsLearned)) return OkStatus();
-  const at::Tensor logits = router_->Logits(layer, LearnedRows(step_, x));
+  const at::Tensor logits = router_->Logits(layer, {LearnedRows(step_, x), learned_tokens_});
   const float* next = logits.const_data_ptr<float>();
   const size_t experts = info_.experts.size();
   for (size_t i = 0; i < step_.segments.size(); ++i) {
     const Segment& segment = step_.segments[i];
     if (!IsLearned(segment)) continue;
     for (int32_t row = segment.begin; row < segment.end; ++row, next += experts) {
-      const Status selected =
-          SelectRow({next, experts}, router_->rule(), segment.policy->masked, row, routes, router_->SelectionBias(layer));
+      const Status selected = SelectRow({next, experts}, router_->rule(), segment.policy->masked, row, routes,
+                                        router_->SelectionBias(layer), router_->SelectionFloor(layer));
       if (!selected.ok()) return Annotate(selected, absl::StrFormat("layer %d, segment %d, row %d", layer, i, row));
       if (segment.record_probabilities) KeepProbabilities(layer, i, row - segment.begin, {next, experts});
     }

@@ -40,6 +40,7 @@ class StepRoutes final : public RouteSource {
   const Router* router_;  // null without router
   BestExperts* best_;
   int32_t slots_ = 1;                                    // of the step: the most any policy uses
+  std::vector<TokenId> learned_tokens_;                  // ids of the rows that route by themselves, when the router looks at them
   std::vector<std::vector<ExpertIndex>> mixture_order_;  // per segment: experts of a fixed mixture, heaviest first
   std::vector<RouteTrace> traces_;
   RouteCounts counts_;

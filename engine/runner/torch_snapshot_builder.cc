@@ -238,6 +238,10 @@ StatusOr<std::shared_ptr<const RouterPart>> TorchSnapshotBuilder::LoadRouter(con
     if (router->num_layers() != about_base_.num_layers) {
       return FailedPrecondition("%s: routes %d layers, the base has %d", directory, router->num_layers(), about_base_.num_layers);
     }
+    if (router->vocabulary() > 0 && router->vocabulary() != about_base_.vocab_size) {
+      return FailedPrecondition("%s: has routes for %d token ids, the base has %d", directory, router->vocabulary(),
+                                about_base_.vocab_size);
+    }
     RETURN_IF_ERROR(ReplayGoldenProbes(artifact, *router, base_->compute));
     info.bytes = router->bytes();
     return std::make_shared<const TorchRouterPart>(std::move(info), base_, std::move(router));

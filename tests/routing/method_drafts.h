@@ -51,7 +51,37 @@ inline Draft GmmDraft() {
   return draft;
 }
 
+inline constexpr int32_t kVocabulary = 50;
+
+inline Draft HashDraft() {
+  Draft draft("hash", 1);
+  for (int l = 0; l < kLayers; ++l) draft[absl::StrFormat("layers.%d.router.table", l)] = at::randint(kExperts, {kVocabulary}, at::kInt);
+  return draft;
+}
+
+// Thresholds that the best expert always reaches.
+inline Draft ExpertChoiceDraft() {
+  Draft draft("expert_choice", 2);
+  draft.manifest.weight_mode = "raw";
+  for (int l = 0; l < kLayers; ++l) {
+    draft[absl::StrFormat("layers.%d.router.weight", l)] = at::randn({kExperts, kHidden}) * .2;
+    draft[absl::StrFormat("layers.%d.router.threshold", l)] = at::full({kExperts}, .15f);
+  }
+  return draft;
+}
+
+inline Draft StableMoeDraft() {
+  Draft draft = HashDraft();
+  draft.manifest.kind = "stablemoe";
+  draft.manifest.weight_mode = "sigmoid";
+  for (int l = 0; l < kLayers; ++l) draft[absl::StrFormat("layers.%d.router.weight", l)] = at::randn({kExperts, kHidden}) * .3;
+  return draft;
+}
+
 inline Draft DraftOf(const std::string& kind) {
+  if (kind == "stablemoe") return StableMoeDraft();
+  if (kind == "expert_choice") return ExpertChoiceDraft();
+  if (kind == "hash") return HashDraft();
   if (kind == "gmm") return GmmDraft();
   if (kind == "phatgoose") return PhatgooseDraft();
   if (kind == "arrow") return DirectionsDraft(kind, 1);

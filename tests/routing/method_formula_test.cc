@@ -189,5 +189,115 @@ TEST_F(MethodFormulaTest, OnlyZeroExpertsAreNoChoice) {
   }
 }
 
+TEST_F(MethodFormulaTest, HashLooksTokensUp) {
+  Draft draft = HashDraft();
+  draft["layers.1.router.table"] = at::tensor({3, 0, 4}, at::kInt).repeat({17}).slice(0, 0, kVocabulary).contiguous();
+  const auto router = LoadRouter(draft.Publish(), fast_);
+  ASSERT_TRUE(router.ok()) << router.status();
+  EXPECT_EQ((*router)->vocabulary(), kVocabulary);
+  const std::vector<int32_t> tokens = {2, 0, 49, 1};
+  const at::Tensor logits = (*router)->Logits(1, {at::randn({4, kHidden}), tokens});
+  EXPECT_TRUE(at::equal(logits.argmax(1), at::tensor({4, 3, 0, 0}, at::kLong))) << logits;
+  EXPECT_TRUE(at::equal(logits.exp().sum(1), at::ones({4})));
+}
+
+TEST_F(MethodFormulaTest, HashRefusesIdsItHasNoRouteFor) {
+  const auto router = LoadRouter(HashDraft().Publish(), fast_);
+  ASSERT_TRUE(router.ok());
+  const std::vector<int32_t> tokens = {3, kVocabulary, -1};
+  const at::Tensor logits = (*router)->Logits(0, {at::randn({4, kHidden}), tokens});
+  for (const int row : {1, 2, 3}) EXPECT_TRUE(logits[row].isnan().any().item<bool>()) << row;
+  EXPECT_FALSE(logits[0].isnan().any().item<bool>());
+}
+
+TEST_F(MethodFormulaTest, HashTablesAreChecked) {
+  const auto code = [&](const Draft& draft) { return LoadRouter(draft.Publish(), fast_).status().code(); };
+  Draft beyond = HashDraft(), uneven = HashDraft(), real = HashDraft(), two = HashDraft(), missing = HashDraft();
+  beyond["layers.1.router.table"][7] = kExperts;
+  EXPECT_EQ(code(beyond), absl::StatusCode::kInvalidArgument);
+  beyond["layers.1.router.table"][7] = -1;
+  EXPECT_EQ(code(beyond), absl::StatusCode::kInvalidArgument);
+  uneven["layers.1.router.table"] = at::zeros({kVocabulary + 1}, at::kInt);
+  EXPECT_EQ(code(uneven), absl::StatusCode::kInvalidArgument);
+  real["layers.0.router.table"] = at::zeros({kVocabulary});
+  EXPECT_EQ(code(real), absl::StatusCode::kInvalidArgument);
+  two.manifest.top_k = 2;
+  EXPECT_EQ(code(two), absl::StatusCode::kInvalidArgument);
+  missing.tensors.erase("layers.1.router.table");
+  EXPECT_EQ(code(missing), absl::StatusCode::kNotFound);
+}
+
+// Each expert takes what reaches its threshold, zero never; a token may get none.
+TEST_F(MethodFormulaTest, ExpertChoiceChoosesByThresholds) {
+  Draft draft = ExpertChoiceDraft();
+  draft.manifest.experts.back() = {"zero", "zero", true};
+  draft["layers.0.router.weight"] = at::eye(kExperts, kHidden);
+  draft["layers.0.router.threshold"] = at::tensor({.3f, .3f, .1f, .3f, 0.f});
+  const auto router = LoadRouter(draft.Publish(), fast_);
+  ASSERT_TRUE(router.ok()) << router.status();
+  const at::Tensor p = at::tensor({.31f, .08f, .12f, .35f, .14f,  // three reach theirs: the best two
+                                   .29f, .29f, .15f, .02f, .25f,  // the one with the low threshold
+                                   .05f, .05f, .05f, .05f, .8f})  // none, and zero is no choice
+                           .view({3, kExperts});
+  const at::Tensor logits = (*router)->Logits(0, at::constant_pad_nd(p.log(), {0, kHidden - kExperts}));
+  LayerRoutes routes;
+  routes.Resize(3, 2);
+  for (int64_t row = 0; row < 3; ++row) {
+    ASSERT_TRUE(SelectRow({logits.const_data_ptr<float>() + row * kExperts, kExperts}, (*router)->rule(), {}, row, &routes, {},
+                          (*router)->SelectionFloor(0))
+                    .ok());
+  }
+  EXPECT_THAT(routes.experts, ::testing::ElementsAre(3, 0, 2, -1, -1, -1));
+  EXPECT_NEAR(routes.weights[0], .35, 1e-5);
+  EXPECT_NEAR(routes.weights[1], .31, 1e-5);
+  EXPECT_NEAR(routes.weights[2], .15, 1e-5);
+  EXPECT_NEAR(routes.margin[0], .01, 1e-5);  // the second one's threshold is nearest
+  EXPECT_NEAR(routes.margin[1], .01, 1e-5);
+  EXPECT_FALSE(std::isnan(routes.entropy[2]));
+}
+
+TEST_F(MethodFormulaTest, ExactExpertChoiceIsRefusedByName) {
+  Draft draft = ExpertChoiceDraft();
+  draft.tensors.erase("layers.1.router.threshold");
+  const Status refused = LoadRouter(draft.Publish(), fast_).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kUnimplemented);
+  EXPECT_THAT(std::string(Message(refused)), ::testing::AllOf(::testing::HasSubstr("layer 1"), ::testing::HasSubstr("Expert Choice"),
+                                                              ::testing::HasSubstr("--kind expert_choice")));
+}
+
+TEST_F(MethodFormulaTest, StableMoeSpeaksAsStronglyAsTheTokenFitsItsExpert) {
+  Draft draft = StableMoeDraft();
+  draft["layers.0.router.table"] = at::tensor({1, 3}, at::kInt).repeat({kVocabulary / 2});
+  draft["layers.0.router.weight"] = at::eye(kExperts, kHidden);
+  const auto router = LoadRouter(draft.Publish(), fast_);
+  ASSERT_TRUE(router.ok()) << router.status();
+  const std::vector<int32_t> tokens = {0, 7, 2};
+  at::Tensor x = at::zeros({3, kHidden});
+  x[0][1] = 2;   // token 0 goes to expert 1
+  x[1][1] = 9;   // token 7 to expert 3, however well it would fit expert 1
+  x[2][1] = -1;  // token 2 to expert 1
+  const at::Tensor logits = (*router)->Logits(0, {x, tokens});
+  LayerRoutes routes;
+  routes.Resize(3, 1);
+  for (int64_t row = 0; row < 3; ++row) {
+    ASSERT_TRUE(SelectRow({logits.const_data_ptr<float>() + row * kExperts, kExperts}, (*router)->rule(), {}, row, &routes).ok());
+  }
+  EXPECT_THAT(routes.experts, ::testing::ElementsAre(1, 3, 1));
+  EXPECT_NEAR(routes.weights[0], .880797, 1e-5);
+  EXPECT_NEAR(routes.weights[1], .5, 1e-5);
+  EXPECT_NEAR(routes.weights[2], .268941, 1e-5);
+}
+
+TEST_F(MethodFormulaTest, StableMoesRuleIsChecked) {
+  const auto code = [&](const Draft& draft) { return LoadRouter(draft.Publish(), fast_).status().code(); };
+  Draft mode = StableMoeDraft(), two = StableMoeDraft(), missing = StableMoeDraft();
+  mode.manifest.weight_mode = "renorm";
+  EXPECT_EQ(code(mode), absl::StatusCode::kInvalidArgument);
+  two.manifest.top_k = 2;
+  EXPECT_EQ(code(two), absl::StatusCode::kInvalidArgument);
+  missing.tensors.erase("layers.1.router.table");
+  EXPECT_EQ(code(missing), absl::StatusCode::kNotFound);
+}
+
 }  // namespace
 }  // namespace switchyard

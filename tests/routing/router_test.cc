@@ -189,6 +189,8 @@ TEST_F(RouterTest, RuleComesFromTheManifest) {
 
 TEST_F(RouterTest, UnknownKindIsRefusedByName) {
   Draft draft = LinearDraft(false);
+  draft.manifest.kind = "max_score";
+  EXPECT_THAT(LoadError(draft, absl::StatusCode::kUnimplemented), AllOf(HasSubstr("max_score"), HasSubstr("--dispatch max-score")));
   draft.manifest.kind = "spectra";
   EXPECT_THAT(LoadError(draft, absl::StatusCode::kUnimplemented),
               AllOf(HasSubstr("spectra"), HasSubstr("dense2moe_mlp"), HasSubstr("linear")));

@@ -231,5 +231,18 @@ TEST(SelectionTest, EqualsThePlainFormulasOnRandomLogits) {
   }
 }
 
+TEST(Selection, AFloorRefusesWhoIsBelowIt) {
+  LayerRoutes routes;
+  routes.Resize(1, 2);
+  const std::vector<float> logits = {std::log(.5f), std::log(.3f), std::log(.2f)};
+  ASSERT_TRUE(SelectRow(logits, {2, WeightMode::kRaw}, {}, 0, &routes, {}, std::vector<float>{.6f, .25f, .19f}).ok());
+  EXPECT_EQ(routes.experts, (std::vector<int16_t>{1, 2}));
+  EXPECT_NEAR(routes.weights[0], .3f, 1e-6);
+  EXPECT_NEAR(routes.margin[0], .01f, 1e-6);
+  ASSERT_TRUE(SelectRow(logits, {2, WeightMode::kRenorm}, {}, 0, &routes, {}, std::vector<float>{.9f, .9f, .9f}).ok());
+  EXPECT_EQ(routes.experts, (std::vector<int16_t>{LayerRoutes::kUnused, LayerRoutes::kUnused}));
+  EXPECT_EQ(SelectRow(logits, {2}, {}, 0, &routes, {}, std::vector<float>{1, 2}).code(), absl::StatusCode::kInternal);
+}
+
 }  // namespace
 }  // namespace switchyard

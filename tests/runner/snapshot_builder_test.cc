@@ -4,9 +4,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cmath>
+#include <span>
+#include <string>
 #include <thread>
+#include <vector>
 
+#include "engine/artifact/router_artifact.h"
 #include "tests/runner/tiny_fixture.h"
 #include "tests/testing/step_driver.h"
 
@@ -54,9 +60,11 @@ class SnapshotBuilderTest : public TinyFixture {
     for (const ExpertIndex expert : trace.experts) names.push_back(expert == kNoExpert ? "-" : info.experts[expert].name);
     return names;
   }
-  // On `masked` the router decides as the original does when `policy` forbids it the same experts: same logits, bit by bit.
-  void ExpectLikeMasking(const std::shared_ptr<const Snapshot>& masked, const std::vector<std::string>& forbidden) {
-    const std::shared_ptr<const Snapshot> original = loaded_.runner->snapshot();
+  // On `masked` the router decides as the original does (default: the runner's own) when `policy` forbids it the same experts: same logits,
+  // bit by bit.
+  void ExpectLikeMasking(const std::shared_ptr<const Snapshot>& masked, const std::vector<std::string>& forbidden,
+                         std::shared_ptr<const Snapshot> original = nullptr) {
+    if (original == nullptr) original = loaded_.runner->snapshot();
     RoutingPolicy policy;
     for (const SnapshotInfo::Expert& expert : original->info().experts) {
       policy.masked.push_back(std::find(forbidden.begin(), forbidden.end(), expert.name) != forbidden.end());
@@ -68,8 +76,59 @@ class SnapshotBuilderTest : public TinyFixture {
     EXPECT_EQ(Names(got.routes, masked->info()), Names(want.routes, original->info()));
   }
 
+  // Over the experts of router2. Returns the tables, [L] of [vocabulary], and their experts' names in names_.
+  std::vector<std::vector<int32_t>> WriteHash(const std::string& directory, int vocabulary) {
+    const auto like = ReadRouterArtifact(Path("router2"));
+    EXPECT_TRUE(like.ok()) << like.status();
+    RouterManifest manifest = like->manifest;
+    manifest.kind = "hash";
+    manifest.top_k = 1;
+    manifest.golden_probes = 0;
+    names_.clear();
+    for (const RouterExpertBinding& expert : manifest.experts) names_.push_back(expert.name);
+    std::vector<std::vector<int32_t>> tables(static_cast<size_t>(manifest.num_layers));
+    std::vector<TensorView> views;
+    for (size_t l = 0; l < tables.size(); ++l) {
+      for (int id = 0; id < vocabulary; ++id) {
+        tables[l].push_back(static_cast<int32_t>((static_cast<size_t>(id) * (l + 3) / 2) % names_.size()));
+      }
+      views.push_back(
+          {"layers." + std::to_string(l) + ".router.table", DType::kI32, {vocabulary}, std::as_bytes(std::span(tables[l])), nullptr});
+    }
+    const Status written = WriteRouterArtifact(directory, manifest, views);
+    EXPECT_TRUE(written.ok()) << written;
+    return tables;
+  }
+
+  // Over the experts of router2, each with a threshold of its own that about half of the rows reach.
+  void WriteExpertChoice(const std::string& directory) {
+    const auto like = ReadRouterArtifact(Path("router2"));
+    ASSERT_TRUE(like.ok()) << like.status();
+    RouterManifest manifest = like->manifest;
+    manifest.kind = "expert_choice";
+    manifest.weight_mode = "raw";
+    manifest.golden_probes = 0;
+    const size_t experts = manifest.experts.size(), hidden = static_cast<size_t>(manifest.hidden_size);
+    std::vector<float> weight, threshold;
+    for (size_t i = 0; i < experts * hidden; ++i) weight.push_back(.3f * std::sin(static_cast<float>(i * i % 1009)));
+    for (size_t e = 0; e < experts; ++e) threshold.push_back(.25f + .08f * static_cast<float>(e));
+    std::vector<TensorView> views;
+    for (int32_t l = 0; l < manifest.num_layers; ++l) {
+      const std::string prefix = "layers." + std::to_string(l) + ".router.";
+      views.push_back({prefix + "weight",
+                       DType::kF32,
+                       {static_cast<int64_t>(experts), static_cast<int64_t>(hidden)},
+                       std::as_bytes(std::span(weight)),
+                       nullptr});
+      views.push_back({prefix + "threshold", DType::kF32, {static_cast<int64_t>(experts)}, std::as_bytes(std::span(threshold)), nullptr});
+    }
+    const Status written = WriteRouterArtifact(directory, manifest, views);
+    EXPECT_TRUE(written.ok()) << written;
+  }
+
   LoadedRunner loaded_;
   std::unique_ptr<StepDriver> driver_;
+  std::vector<std::string> names_;
 };
 
 TEST_F(SnapshotBuilderTest, TheSameParts) {
@@ -124,6 +183,66 @@ TEST_F(SnapshotBuilderTest, AnotherOrderIsRefusedOrPutRight) {
   const auto snapshot = Build(plan);
   EXPECT_EQ(snapshot->info().generation, loaded_.runner->snapshot()->info().generation);
   ExpectLikeMasking(snapshot, {});
+}
+
+// Routes follow the ids of the tokens: over a whole prompt, over parts of one, beside a neighbour with routes of its own.
+TEST_F(SnapshotBuilderTest, AHashRouterIsGivenTheTokens) {
+  const std::vector<std::vector<int32_t>> tables = WriteHash(Path("hash"), spec_.vocab);
+  auto router = loaded_.builder->LoadRouter(Path("hash"));
+  ASSERT_TRUE(router.ok()) << router.status();
+  SnapshotPlan plan = loaded_.plan;
+  plan.router = *router;
+  const auto snapshot = Build(plan);
+  const auto& experts = snapshot->info().experts;
+  const SequenceOutput whole = Run(snapshot, {});
+  ASSERT_EQ(whole.routes.experts.size(), kPrompt.size() * tables.size());
+  for (size_t row = 0; row < kPrompt.size(); ++row) {
+    for (size_t l = 0; l < tables.size(); ++l) {
+      EXPECT_EQ(experts[whole.routes.experts[row * tables.size() + l]].name, names_[tables[l][kPrompt[row]]]) << row << " " << l;
+    }
+  }
+  EXPECT_NE(whole.logits, Run(loaded_.runner->snapshot(), {}).logits);
+
+  driver_->Use(snapshot);
+  for (const size_t chunk : {size_t{1}, size_t{4}, kPrompt.size() - 1}) {
+    const SequenceOutput parts = driver_->Sequence(kPrompt, {}, chunk);
+    EXPECT_EQ(parts.routes.experts, whole.routes.experts) << chunk;
+    EXPECT_EQ(parts.logits, whole.logits) << chunk;
+  }
+  // A neighbour before it that does not route by itself: its ids are not this sequence's.
+  const RoutingPolicy forced = Forced(0), learned;
+  std::vector<TokenId> both = {1, 2, 3};
+  both.insert(both.end(), kPrompt.begin(), kPrompt.end());
+  const std::vector<int32_t> slots = driver_->TakeSlots(3), own = driver_->TakeSlots(kPrompt.size());
+  const StepResult beside = driver_->Run(both, {{0, 3, slots, &forced}, {3, static_cast<int32_t>(both.size()), own, &learned}});
+  ASSERT_EQ(beside.routes.size(), 2u);
+  EXPECT_EQ(beside.routes[1].experts, whole.routes.experts);
+  EXPECT_EQ(std::vector(beside.logits.begin() + 3, beside.logits.end()), whole.logits);
+}
+
+// Experts that stand elsewhere than in the router keep their thresholds.
+TEST_F(SnapshotBuilderTest, ThresholdsFollowTheirExperts) {
+  WriteExpertChoice(Path("choice"));
+  auto router = loaded_.builder->LoadRouter(Path("choice"));
+  ASSERT_TRUE(router.ok()) << router.status();
+  SnapshotPlan plan = loaded_.plan;
+  plan.router = *router;
+  const auto whole = Build(plan);
+  const SequenceOutput output = Run(whole, {});
+  const auto unused = std::count(output.routes.experts.begin(), output.routes.experts.end(), kNoExpert);
+  EXPECT_GT(unused, 0);
+  EXPECT_LT(unused, static_cast<int64_t>(output.routes.experts.size()));
+  plan.allow_masking = true;
+  const std::string first = plan.experts[0].name;
+  plan.experts.erase(plan.experts.begin());
+  ExpectLikeMasking(Build(plan), {first}, whole);
+}
+
+TEST_F(SnapshotBuilderTest, AHashRouterOfAnotherVocabularyIsRefused) {
+  WriteHash(Path("short"), spec_.vocab - 1);
+  const Status refused = loaded_.builder->LoadRouter(Path("short")).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("token ids"));
 }
 
 TEST_F(SnapshotBuilderTest, ARouterThatKnowsNobodyIsRefused) {

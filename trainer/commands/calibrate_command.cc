@@ -8,6 +8,7 @@
 #include "trainer/commands/experts.h"
 #include "trainer/run/calibration.h"
 #include "trainer/run/gate_training.h"
+#include "trainer/run/hash_tables.h"
 
 namespace switchyard::trainer {
 
@@ -18,6 +19,7 @@ struct Flags {
   ExpertFlags experts;
   CalibrationOptions calibration;
   HiddenStateOptions states;
+  std::string table = "balanced";
   bool uncalibrated = false;
   std::string add, to;  // NAME=DIRECTORY, a router artifact
 };
@@ -70,8 +72,17 @@ Status Write(const Flags& flags, const RouterAssembly& router) {
   for (const RouterExpertBinding& expert : manifest.experts) experts += (experts.empty() ? "" : ", ") + expert.name;
   std::printf("%s: %s router, top-%d of [%s], %d golden probes a layer; %s\n", flags.common.out.c_str(), manifest.kind.c_str(),
               manifest.top_k, experts.c_str(), manifest.golden_probes,
-              manifest.derive.empty() ? "an expert that joins takes a new artifact: --add" : "an expert that joins is routed to at once");
+              !manifest.derive.empty() ? "an expert that joins is routed to at once"
+              : manifest.separable     ? "an expert that joins takes a new artifact: --add"
+                                       : "for another set of experts it is made anew");
   return OkStatus();
+}
+
+Status RunHash(const Flags& flags, const Workbench& bench, const std::vector<LoraExpert>& experts) {
+  if (flags.calibration.top_k != 1) return InvalidArgument("--top-k: a hash router chooses 1 expert, found %d", flags.calibration.top_k);
+  const HashOptions options{flags.calibration.name, flags.table, flags.common.seed};
+  ASSIGN_OR_RETURN(const RouterAssembly router, MakeHashRouter(options, bench.base(), experts, bench.train()));
+  return Write(flags, router);
 }
 
 Status RunCalibrate(Flags& flags, Communicator& world) {
@@ -81,6 +92,7 @@ Status RunCalibrate(Flags& flags, Communicator& world) {
   ASSIGN_OR_RETURN(const auto bench, Open(flags.common, world));
   ASSIGN_OR_RETURN(std::vector<LoraExpert> experts,
                    OpenExperts(flags.experts, bench->compute(), bench->base().config, false, flags.common.seed));
+  if (flags.calibration.kind == "hash") return RunHash(flags, *bench, experts);
   CalibrationInput input;
   input.base = &bench->base();
   input.experts = &experts;
@@ -163,14 +175,16 @@ void AddCalibrateCommand(CLI::App& app, Communicator& world, Status* result) {
   common.learning_rate = 5e-3;
   common.evaluate_every = 0;
   CalibrationOptions& options = flags->calibration;
-  CLI::App* command =
-      app.add_subcommand("calibrate", "Make a router whose experts are scored one by one, without training; or add an expert to one");
+  CLI::App* command = app.add_subcommand(
+      "calibrate", "Make a router without training: its experts are scored one by one, or tokens looked up; or add an expert to one");
   AddDataAndRun(*command, common);
   flags->experts.AddTo(*command, /*may_be_fresh=*/false);
   command->add_option("--add", flags->add, "NAME=DIRECTORY: the expert that joins --to")->group("Experts");
   command->add_option("--to", flags->to, "a router artifact; OUT is that one with the new expert")->group("Experts");
   command->add_option("--name", options.name)->capture_default_str()->group("Router");
-  command->add_option("--kind", options.kind, "arrow, aoe, ermoe, gmm or phatgoose")->capture_default_str()->group("Router");
+  command->add_option("--kind", options.kind, "arrow, aoe, ermoe, gmm or phatgoose; or hash, a table of token ids")
+      ->capture_default_str()
+      ->group("Router");
   command->add_option("--top-k", options.top_k, "experts a token")->capture_default_str()->group("Router");
   command->add_option("--weight-mode", options.weight_mode, "renorm, raw or one")->capture_default_str()->group("Router");
   command->add_option("--norm", options.norm, "aoe: norm_ba, the length of the delta; norm_a, of A x")
@@ -180,6 +194,11 @@ void AddCalibrateCommand(CLI::App& app, Communicator& world, Status* result) {
   command
       ->add_option("--sample-rows", options.sample_rows,
                    "aoe: hidden states a layer that lengths are compared over; the artifact keeps them")
+      ->capture_default_str()
+      ->group("Router");
+  command
+      ->add_option("--table", flags->table,
+                   "hash: balanced (experts get equally many tokens of --data), frequency (bands from frequent to rare ids), random")
       ->capture_default_str()
       ->group("Router");
   command->add_option("--temperature", options.temperature, "arrow: scores are divided by it")->capture_default_str()->group("Router");

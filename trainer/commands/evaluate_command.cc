@@ -20,7 +20,8 @@ struct Flags {
   CommonFlags common;
   ExpertFlags experts;
   std::string router, forced, routes;
-  bool figures = false;
+  bool figures = false, exact = false;
+  double capacity_factor = DispatchOptions().capacity_factor;
 };
 
 // {"tokens": [...], "layers": [[[experts of token 0], ...], ...], "margin": [[...], ...], "log_probs": [...]}
@@ -62,6 +63,7 @@ void AddRoutes(const PackedBatch& batch, const EvaluationDetail& detail, int32_t
   for (size_t l = 0; l < record->layers.size(); ++l) {
     const LayerRoutes& routes = detail.routes[l];
     LayerRecord& layer = record->layers[l];
+    record->k = routes.k;
     layer.experts.insert(layer.experts.end(), routes.experts.begin(), routes.experts.end());
     layer.weights.insert(layer.weights.end(), routes.weights.begin(), routes.weights.end());
     layer.entropy.insert(layer.entropy.end(), routes.entropy.begin(), routes.entropy.end());
@@ -71,7 +73,6 @@ void AddRoutes(const PackedBatch& batch, const EvaluationDetail& detail, int32_t
 Status PrintFigures(const RunTask& task, const Dataset& data, int32_t layers) {
   RouteRecord record;
   record.num_experts = static_cast<int32_t>(task.experts->size());
-  record.k = task.router->options().top_k;
   for (size_t e = 0; e < task.experts->size(); ++e) {
     if ((*task.experts)[e].is_zero) record.zero_expert = static_cast<int16_t>(e);
   }
@@ -123,8 +124,11 @@ Status RunEvaluate(Flags& flags, Communicator& world) {
     RETURN_IF_ERROR(CheckRouterBinding(artifact.manifest, bench->base().generation, bindings));
     RouterOptions options;
     options.top_k = artifact.manifest.top_k;
-    options.gate = artifact.manifest.weight_mode == "raw" ? "raw" : options.top_k == 1 ? "ste" : "renorm";
+    const std::string& mode = artifact.manifest.weight_mode;
+    options.gate = mode == "raw" || mode == "sigmoid" ? mode : options.top_k == 1 ? "ste" : "renorm";
     options.compute = bench->base().dtype;
+    options.exact = flags.exact;
+    options.dispatch.capacity_factor = flags.capacity_factor;
     ASSIGN_OR_RETURN(router, ReadRouter(artifact, options));
     task.router = router.get();
   } else if (!flags.forced.empty()) {
@@ -178,6 +182,11 @@ void AddEvaluateCommand(CLI::App& app, Communicator& world, Status* result) {
   command->add_option("--routes", flags->routes, "write the route of every token here, a JSON line an example");
   command->add_flag("--figures", flags->figures,
                     "every routing figure of docs/comparing.md but Gram's, over all tokens of the data (one more pass)");
+  command->add_flag(
+      "--exact", flags->exact,
+      "expert_choice: experts choose among all tokens of a pass (with --routes and --figures: of an example), as no server can");
+  command->add_option("--capacity-factor", flags->capacity_factor, "--exact: rows an expert takes, of its equal share")
+      ->capture_default_str();
   flags->experts.AddTo(*command, /*may_be_fresh=*/false);
   command->callback([flags, &world, result] { *result = RunEvaluate(*flags, world); });
 }

@@ -1,4 +1,5 @@
 // switchyard-trainer router: a router over a frozen base and experts, or trained together with experts or attention.
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <filesystem>
@@ -8,6 +9,7 @@
 #include "trainer/commands/common.h"
 #include "trainer/commands/experts.h"
 #include "trainer/run/checkpoint.h"
+#include "trainer/run/distilled_tables.h"
 #include "trainer/run/publish.h"
 
 namespace switchyard::trainer {
@@ -19,7 +21,7 @@ struct Flags {
   ExpertFlags experts;
   RouterOptions router;
   std::string name = "router", gate = "auto", train = "router", init, balance = "0";
-  double balance_rate = 1e-3;
+  double balance_rate = 1e-3, second_weight = 4;
   int64_t label_steps = 0;
   bool random = false;
 };
@@ -52,8 +54,8 @@ Status PublishExperts(std::vector<LoraExpert>& experts, const BaseWeights& base,
   return OkStatus();
 }
 
-Status Publish(const Flags& flags, const Workbench& bench, TrainableModel& model, std::vector<LoraExpert>& experts,
-               const RouterModule& router) {
+Status Publish(const Flags& flags, const Workbench& bench, TrainableModel& model, std::vector<LoraExpert>& experts, RouterModule& router) {
+  RETURN_IF_ERROR(CalibrateTrained(model, router, bench.train()));
   ASSIGN_OR_RETURN(StagedDirectory staged, StagedDirectory::Create(flags.common.out));
   RETURN_IF_ERROR(PublishExperts(experts, bench.base(), staged.path()));
   BaseWeights base = bench.base();
@@ -118,12 +120,43 @@ Status SetBalance(const Flags& flags, const Dataset& data, const std::vector<Lor
   return InvalidArgument("--balance: expected a coefficient from 0 on, or loss-free, found %s", flags.balance);
 }
 
-StatusOr<std::unique_ptr<RouterModule>> OpenRouter(const Flags& flags, const BaseWeights& base, const std::vector<LoraExpert>& experts,
-                                                   const Dataset& data) {
+// StableMoE's second stage: the first one's choices over the training data become tables.
+StatusOr<std::unique_ptr<RouterModule>> Freeze(const Flags& flags, const RouterArtifact& first, const RouterOptions& options,
+                                               Workbench& bench, TrainableModel& model) {
+  RouterOptions before = options;
+  before.kind = first.manifest.kind;
+  ASSIGN_OR_RETURN(const auto router, ReadRouter(first, before));
+  int32_t zero = -1;
+  for (size_t e = 0; e < first.manifest.experts.size(); ++e) {
+    if (first.manifest.experts[e].is_zero) zero = static_cast<int32_t>(e);
+  }
+  ASSIGN_OR_RETURN(const DistilledTables distilled,
+                   DistilTables(model, *router, bench.train(), bench.base().config.vocab_size, zero, flags.common.tokens_per_pass));
+  bench.Say(
+      absl::StrFormat("tables of %d token ids repeat %.1f %% of the routes of %s", distilled.seen, 100 * distilled.agreement, flags.init));
+  return StableMoeFrom(first, options, distilled.tables);
+}
+
+StatusOr<std::unique_ptr<RouterModule>> OpenRouter(const Flags& flags, Workbench& bench, TrainableModel& model,
+                                                   const std::vector<LoraExpert>& experts) {
+  const BaseWeights& base = bench.base();
   RouterOptions options = flags.router;
-  RETURN_IF_ERROR(SetBalance(flags, data, experts, &options));
-  options.gate = flags.gate != "auto" ? flags.gate : options.top_k == 1 ? "ste" : "renorm";
+  RETURN_IF_ERROR(SetBalance(flags, bench.train(), experts, &options));
+  options.gate = flags.gate != "auto"              ? flags.gate
+                 : options.kind == "expert_choice" ? "raw"
+                 : options.kind == "stablemoe"     ? "sigmoid"
+                 : options.top_k == 1              ? "ste"
+                                                   : "renorm";
+  if (options.kind == "expert_choice") {
+    for (size_t e = 0; e < experts.size(); ++e) {
+      if (experts[e].is_zero) options.dispatch.never = static_cast<int32_t>(e);
+    }
+  }
   options.compute = base.dtype;
+  if (options.dispatch.rule == "max-score") {
+    options.second_weight = flags.second_weight;
+    options.second_weight_steps = std::max<int64_t>(1, flags.common.steps);
+  }
   if (flags.init.empty()) {
     return NewRouter(options, base.config.num_layers, base.config.hidden_size, static_cast<int32_t>(experts.size()), flags.common.seed);
   }
@@ -131,6 +164,7 @@ StatusOr<std::unique_ptr<RouterModule>> OpenRouter(const Flags& flags, const Bas
   std::vector<RouterExpertBinding> bindings;
   for (const LoraExpert& expert : experts) bindings.push_back({expert.name, expert.generation, expert.is_zero});
   RETURN_IF_ERROR(CheckRouterBinding(artifact.manifest, base.generation, bindings));
+  if (options.kind == "stablemoe" && artifact.manifest.kind != "stablemoe") return Freeze(flags, artifact, options, bench, model);
   ASSIGN_OR_RETURN(auto router, ReadRouter(artifact, options));
   if (router->Parameters().empty())
     return InvalidArgument("--init %s: a router of kind %s has nothing to train", flags.init, artifact.manifest.kind);
@@ -148,9 +182,9 @@ Status RunRouter(Flags& flags, Communicator& world) {
   for (const LoraExpert& expert : experts) {
     if (!expert.Parameters().empty()) RETURN_IF_ERROR(OptionsOf(expert).status());
   }
-  ASSIGN_OR_RETURN(const auto router, OpenRouter(flags, bench->base(), experts, bench->train()));
   const ModelOptions model_options{trained.attention, flags.common.recompute};
   const auto model = MakeFastModel(bench->compute(), bench->base(), experts, model_options);
+  ASSIGN_OR_RETURN(const auto router, OpenRouter(flags, *bench, *model, experts));
   RunTask task;
   task.model = model.get();
   task.experts = &experts;
@@ -170,6 +204,8 @@ Status RunRouter(Flags& flags, Communicator& world) {
     std::string decisive = absl::StrFormat("router|%s|%s|%s|%d|%s|%g|%g|%g|%g|%g|%d", flags.train, flags.init, r.kind, r.top_k, r.gate,
                                            r.balance, r.z_loss, r.jitter, r.dropout, r.label_loss, flags.label_steps);
     if (r.loss_free > 0) decisive += absl::StrFormat("|loss-free %g", r.loss_free);
+    if (r.dispatch.rule != "top-k")
+      decisive += absl::StrFormat("|dispatch %s %g %g", r.dispatch.rule, r.dispatch.capacity_factor, r.second_weight);
     for (const LoraExpert& expert : experts) decisive += "|" + expert.name + "=" + expert.generation;
     RunOptions options = bench->Options(flags.common, decisive);
     options.label_steps = flags.label_steps;
@@ -197,11 +233,17 @@ void AddRouterCommand(CLI::App& app, Communicator& world, Status* result) {
   CLI::App* command =
       app.add_subcommand("router", "Train a router over a base and experts; writes OUT/router, and what was trained with it");
   command->add_option("--name", flags->name)->capture_default_str()->group("Router");
-  command->add_option("--kind", flags->router.kind, "dense2moe_mlp or linear")->capture_default_str()->group("Router");
+  command
+      ->add_option("--kind", flags->router.kind,
+                   "dense2moe_mlp, linear or expert_choice; stablemoe with --init, a linear router of gate sigmoid, whose choices it "
+                   "freezes into tables")
+      ->capture_default_str()
+      ->group("Router");
   command->add_option("--top-k", flags->router.top_k, "experts a token")->capture_default_str()->group("Router");
   command
       ->add_option("--gate", flags->gate,
-                   "ste (top-1, straight-through), renorm (divided by their sum), raw (Switch); auto: ste or renorm by --top-k")
+                   "ste (top-1, straight-through), renorm (divided by their sum), raw (Switch), sigmoid (top-1, StableMoE); auto: by kind, "
+                   "else ste or renorm by --top-k")
       ->capture_default_str()
       ->group("Router");
   command
@@ -211,6 +253,22 @@ void AddRouterCommand(CLI::App& app, Communicator& world, Status* result) {
       ->capture_default_str()
       ->group("Router");
   command->add_option("--balance-rate", flags->balance_rate, "loss-free: how far the bias moves a step")
+      ->capture_default_str()
+      ->group("Router");
+  command
+      ->add_option("--dispatch", flags->router.dispatch.rule,
+                   "which rows of a training pass get which expert: top-k, each its own; capacity (Switch: what an expert cannot take is "
+                   "dropped); max-score (none is dropped, all experts get equally many). Served is always top-k")
+      ->capture_default_str()
+      ->group("Router");
+  command
+      ->add_option("--capacity-factor", flags->router.dispatch.capacity_factor,
+                   "capacity, and kind expert_choice: rows an expert takes, of its equal share")
+      ->capture_default_str()
+      ->group("Router");
+  command
+      ->add_option("--second-weight", flags->second_weight,
+                   "max-score: gates after a row's first are multiplied by this at the first step, by 1 at the last")
       ->capture_default_str()
       ->group("Router");
   command->add_option("--z-loss", flags->router.z_loss, "coefficient of the z-loss")->capture_default_str()->group("Router");

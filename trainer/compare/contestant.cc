@@ -7,20 +7,10 @@
 #include "engine/artifact/fixtures_internal.h"
 #include "engine/artifact/peft_adapter.h"
 #include "engine/artifact/router_artifact.h"
+#include "trainer/compare/cost.h"
 
 namespace switchyard::trainer {
 namespace {
-
-bool IsFloat(DType dtype) { return dtype == DType::kF16 || dtype == DType::kBF16 || dtype == DType::kF32 || dtype == DType::kF64; }
-
-// Every value of the router's tensors is multiplied and added once a token. Tables of integers are looked up.
-double RouterFlops(const RouterArtifact& artifact) {
-  double flops = 0;
-  for (const auto& [name, tensor] : artifact.tensors->tensors()) {
-    if (!name.starts_with("probe.") && IsFloat(tensor.dtype)) flops += 2.0 * static_cast<double>(tensor.elements());
-  }
-  return flops;
-}
 
 StatusOr<double> ExpertFlops(const std::string& directory, const ModelConfig& config) {
   ASSIGN_OR_RETURN(const PeftAdapter adapter, ReadPeftAdapter(directory, config, {}));

@@ -53,7 +53,23 @@ Timings Summarise(const Sample& sample, const TimingOptions& options) {
   return timings;
 }
 
+bool IsFloat(DType dtype) { return dtype == DType::kF16 || dtype == DType::kBF16 || dtype == DType::kF32 || dtype == DType::kF64; }
+
+// Kept for an expert that joins, or compared with; no token is multiplied by them.
+bool IsNoFactor(const std::string& name) {
+  return name.ends_with(".router.sample") || name.ends_with(".router.temperature") || name.ends_with(".router.threshold");
+}
+
 }  // namespace
+
+double RouterFlops(const RouterArtifact& artifact) {
+  double flops = 0;
+  for (const auto& [name, tensor] : artifact.tensors->tensors()) {
+    if (name.starts_with("probe.") || IsNoFactor(name) || !IsFloat(tensor.dtype)) continue;
+    flops += 2.0 * static_cast<double>(tensor.elements());
+  }
+  return flops;
+}
 
 Flops CountFlops(const ModelConfig& config, const Contestant& contestant, const RouteRecord& record, int64_t context) {
   Flops flops;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/artifact/model_config.h"
+#include "engine/artifact/router_artifact.h"
 #include "engine/base/status.h"
 #include "engine/runtime/model_runner.h"
 #include "engine/stats/route_record.h"
@@ -20,6 +21,10 @@ struct Flops {
   double router = 0;
   double total() const { return base + experts + router; }
 };
+// Of one token, all layers: each value of the router's tensors is multiplied and added once (of a Gaussian: its mean subtracted, the square
+// weighted by its precision, that is two a value). Tables of integers are looked up, and golden probes, thresholds and what is kept for
+// experts that join later take no part.
+double RouterFlops(const RouterArtifact& artifact);
 Flops CountFlops(const ModelConfig& config, const Contestant& contestant, const RouteRecord& record, int64_t context);
 
 struct TimingOptions {

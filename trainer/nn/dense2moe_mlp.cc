@@ -27,9 +27,9 @@ class Dense2MoeMlp final : public RouterModule {
   }
 
  protected:
-  at::Tensor Logits(int32_t layer, const at::Tensor& x, at::Generator* generator) const override {
+  at::Tensor Logits(int32_t layer, const RouterInput& in, at::Generator* generator) const override {
     const std::vector<Parameter>& p = layers_[layer];
-    at::Tensor hidden = at::relu(at::matmul(x.to(options_.compute), p[0].value.to(options_.compute).t()).to(at::kFloat) + p[1].value);
+    at::Tensor hidden = at::relu(at::matmul(in.x.to(options_.compute), p[0].value.to(options_.compute).t()).to(at::kFloat) + p[1].value);
     if (generator != nullptr && options_.dropout > 0) {
       const double keep = 1.0 - options_.dropout;
       hidden = hidden * at::empty_like(hidden).bernoulli_(keep, *generator) / keep;

@@ -318,7 +318,7 @@ class FastModel final : public TrainableModel {
     saved->h_mid = h.clone();
     layer.o.packed->Forward(attended, rows, Data(saved->h_mid), /*accumulate=*/true);
     const at::Tensor x2 = RmsNorm(saved->h_mid, layer.weights->post_attention_norm);
-    RETURN_IF_ERROR(Route(static_cast<int32_t>(l), plan, x2, pass, saved, result));
+    RETURN_IF_ERROR(Route(static_cast<int32_t>(l), plan, {x2, batch.tokens}, pass, saved, result));
     at::Tensor y = New(rows, h.size(1));
     layer.mixture.Forward(Data(x2), saved->gates, layer.experts, Dropout(l, pass), &saved->mixture, Data(y));
     y.add_(saved->h_mid);
@@ -330,7 +330,8 @@ class FastModel final : public TrainableModel {
     return {pass->lora_dropout, pass->seed * 1000003 + l};
   }
 
-  Status Route(int32_t l, const RoutePlan& plan, const at::Tensor& x, const TrainPass* pass, Saved* saved, PassResult* result) const {
+  Status Route(int32_t l, const RoutePlan& plan, const RouterInput& in, const TrainPass* pass, Saved* saved, PassResult* result) const {
+    const at::Tensor& x = in.x;
     if (plan.router == nullptr) {
       saved->gates = FixedGates(plan, x.size(0), num_experts_);
       return OkStatus();
@@ -341,7 +342,7 @@ class FastModel final : public TrainableModel {
     // With gradients only where there is a way back.
     c10::AutoGradMode grad(pass != nullptr);
     if (pass != nullptr) saved->router_in = x.detach().requires_grad_(true);
-    ASSIGN_OR_RETURN(saved->router, plan.router->Forward(l, saved->router_in, generator ? &*generator : nullptr, plan.labels));
+    ASSIGN_OR_RETURN(saved->router, plan.router->Forward(l, {saved->router_in, in.tokens}, generator ? &*generator : nullptr, plan.labels));
     const at::Tensor gates = saved->router.gates.detach().contiguous();
     const float* values = Data(gates);
     saved->gates = {x.size(0), num_experts_, std::vector<float>(values, values + gates.numel()), saved->router.dense_gradient};

@@ -47,8 +47,8 @@ class LinearRouter final : public RouterModule {
     if (layers_[layer].size() < 2) return {};
     return {layers_[layer][1].value.const_data_ptr<float>(), static_cast<size_t>(num_experts_)};
   }
-  at::Tensor Logits(int32_t layer, const at::Tensor& x, at::Generator*) const override {
-    return at::matmul(x, layers_[layer][0].value.t());
+  at::Tensor Logits(int32_t layer, const RouterInput& in, at::Generator*) const override {
+    return at::matmul(in.x, layers_[layer][0].value.t());
   }
 
  private:

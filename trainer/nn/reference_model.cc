@@ -150,8 +150,9 @@ class ReferenceModel final : public TrainableModel {
     return y.to(x.scalar_type());
   }
 
-  StatusOr<at::Tensor> GatesOf(int32_t l, const RoutePlan& plan, const at::Tensor& x, const TrainPass* pass, Leaves* leaves,
+  StatusOr<at::Tensor> GatesOf(int32_t l, const RoutePlan& plan, const RouterInput& in, const TrainPass* pass, Leaves* leaves,
                                PassResult* result, EvaluationDetail* detail, at::Tensor* router_loss) const {
+    const at::Tensor& x = in.x;
     const auto experts = static_cast<int32_t>(experts_.size());
     if (plan.router == nullptr) {
       Gates gates = FixedGates(plan, x.size(0), experts);
@@ -161,7 +162,8 @@ class ReferenceModel final : public TrainableModel {
     if (pass != nullptr) generator = at::detail::createCPUGenerator(pass->seed * 1000003 + static_cast<uint64_t>(l));
     for (const Parameter& parameter : plan.router->LayerParameters(l)) leaves->Borrow(parameter);
     const at::Tensor input = pass != nullptr && pass->router_losses_only ? x.detach() : x;  // each layer's loss is its own affair
-    ASSIGN_OR_RETURN(RouterOutput out, plan.router->Forward(l, input.to(at::kFloat), generator ? &*generator : nullptr, plan.labels));
+    ASSIGN_OR_RETURN(RouterOutput out,
+                     plan.router->Forward(l, {input.to(at::kFloat), in.tokens}, generator ? &*generator : nullptr, plan.labels));
     CountRoutes(l, out, experts, result);
     if (detail != nullptr) {
       detail->routes.push_back(out.routes);
@@ -194,7 +196,8 @@ class ReferenceModel final : public TrainableModel {
       const BaseLayer& layer = base_.layers[l];
       h = h + Attention(l, RmsNorm(h, layer.input_norm, eps), batch, cos, sin, leaves);
       const at::Tensor x = RmsNorm(h, layer.post_attention_norm, eps);
-      ASSIGN_OR_RETURN(const at::Tensor gates, GatesOf(static_cast<int32_t>(l), plan, x, pass, leaves, result, detail, &router_loss));
+      ASSIGN_OR_RETURN(const at::Tensor gates,
+                       GatesOf(static_cast<int32_t>(l), plan, {x, batch.tokens}, pass, leaves, result, detail, &router_loss));
       h = h + Mixture(l, x, gates, leaves);
     }
     const at::Tensor asked = RmsNorm(h.index_select(0, ints(batch.rows)), base_.final_norm, eps);

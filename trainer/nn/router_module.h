@@ -15,25 +15,36 @@
 #include "engine/artifact/tensor_view.h"
 #include "engine/base/status.h"
 #include "engine/routing/layer_routes.h"
+#include "engine/routing/router_input.h"
+#include "trainer/nn/dispatch.h"
 #include "trainer/nn/parameter.h"
 
 namespace switchyard::trainer {
 
 struct RouterOptions {
-  std::string kind = "dense2moe_mlp";  // or "linear"; of what was published any kind the engine knows
+  std::string kind = "dense2moe_mlp";  // or "linear", "expert_choice", "stablemoe"; of what was published any kind the engine knows
   int32_t top_k = 1;
   // How selected probabilities become gates. "ste": top-1, forward weight 1, gradient of the dense mixture (methods.md 1.1); "renorm":
-  // divided by their sum; "raw": as they are (Switch).
+  // divided by their sum; "raw": as they are (Switch); "sigmoid": top-1, 1 / (1 + exp(-logit)) of the largest logit (StableMoE).
   std::string gate = "ste";
-  double balance = 0;  // lambda of the balance loss: E sum_i f_i P_i, see methods.md 1.1 and 3.1
+  // Lambda of the balance loss: E sum_i f_i P_i, f_i the share of rows that chose i and P_i its mean weight. With gate sigmoid StableMoE's:
+  // sum_i (n_i / mean n - 1) s_i, n_i the rows that chose i and s_i the sum of their gates over the number of rows.
+  double balance = 0;
   // Of linear: Loss-Free Balancing. A bias a layer and expert, added to the probabilities when experts are chosen only, moves by this much
   // after every step towards `load_target` (AfterStep). 0: there is none, or what was read stays as it is.
   double loss_free = 0;
   std::vector<double> load_target = {};  // [E] share of the selected slots each expert should get; below 0: as many as come, its bias stays
   double z_loss = 0;                     // coefficient of mean (logsumexp logits)^2
   double label_loss = 0;  // coefficient of the cross entropy against the experts that rows are labelled with (methods.md 6.1), a layer
-  double jitter = 0;      // x * U(1 - jitter, 1 + jitter) while training
-  double dropout = 0;     // between the two layers of dense2moe_mlp while training
+  // While training; else each row takes its own top-k. "expert-choice" is the kind expert_choice's, and its alone.
+  DispatchOptions dispatch = {};
+  bool exact = false;  // of expert_choice: experts choose among all rows when it is evaluated, too: for analysis
+  // Of dispatch max-score: gates of slots after the first are multiplied by this much at step 0, ever less from step to step, and by 1 from
+  // step `second_weight_steps` on.
+  double second_weight = 1;
+  int64_t second_weight_steps = 1;
+  double jitter = 0;                       // x * U(1 - jitter, 1 + jitter) while training
+  double dropout = 0;                      // between the two layers of dense2moe_mlp while training
   at::ScalarType compute = at::kBFloat16;  // of the products; parameters, softmax and losses are f32
 };
 
@@ -42,7 +53,7 @@ struct RouterOutput {
   at::Tensor gates;          // [T, E] f32, zero where not selected; on the tape
   at::Tensor loss;           // scalar: balance, z- and label loss with their coefficients; on the tape, undefined when all are off
   at::Tensor probabilities;  // [T, E] f32, detached
-  LayerRoutes routes;        // the selection, as serving makes it
+  LayerRoutes routes;        // the selection, as serving makes it or, where there is dispatch, as that does
   bool dense_gradient = false;
 };
 
@@ -50,18 +61,26 @@ struct RouterOutput {
 class RouterModule {
  public:
   virtual ~RouterModule() = default;
-  // x [T, H] f32. `generator` draws jitter and dropout; null: evaluation. `labels`: [T] the expert a row should go to, -1 for none; or
+  // in.x [T, H] f32. `generator` draws jitter and dropout; null: evaluation. `labels`: [T] the expert a row should go to, -1 for none; or
   // empty. INTERNAL when a logit is not finite.
   // Virtual for what is no choice by softmax: a gate of one expert, fixed routes.
-  virtual StatusOr<RouterOutput> Forward(int32_t layer, const at::Tensor& x, at::Generator* generator,
+  virtual StatusOr<RouterOutput> Forward(int32_t layer, const RouterInput& in, at::Generator* generator,
                                          const std::vector<int32_t>& labels = {}) const;
 
   virtual std::vector<Parameter> LayerParameters(int32_t layer) const = 0;
   // What belongs to a layer, is kept with its parameters and has no gradient: a selection bias.
   virtual std::vector<Parameter> LayerState(int32_t /*layer*/) const { return {}; }
   std::vector<Parameter> Parameters() const;  // of all layers, state included
+  // Before the passes of optimiser step `step`, from 0: what follows the steps.
+  void BeforeStep(int64_t step) const { step_ = step; }
   // After an optimiser step whose rows chose `expert_rows` [L, E]: moves what is not moved by gradients.
   virtual void AfterStep(std::span<const double> /*expert_rows*/) const {}
+  // Whether it looks token ids up, as the engine's Router::vocabulary.
+  virtual bool looks_at_tokens() const { return false; }
+  // Whether it has something to measure once it is trained.
+  virtual bool calibrates() const { return false; }
+  // Measures it over what Forward made of rows of the training data: probabilities [N, E] f32. REQUIRES: calibrates().
+  virtual void Calibrate(int32_t /*layer*/, const at::Tensor& /*probabilities*/) {}
   // What the artifact stores of a layer: "layers.{l}.router.*".
   virtual std::vector<TensorView> Tensors(int32_t layer) const = 0;
 
@@ -74,11 +93,20 @@ class RouterModule {
       : options_(std::move(options)), num_layers_(layers), num_experts_(experts) {}
   // As the engine's Router::SelectionBias.
   virtual std::span<const float> SelectionBias(int32_t /*layer*/) const { return {}; }
+  virtual std::span<const float> SelectionFloor(int32_t /*layer*/) const { return {}; }
+  // Whether options().dispatch holds outside training, too.
+  virtual bool DispatchesAlways(int32_t /*layer*/) const { return false; }
   // logits [T, E] f32 on the tape.
-  virtual at::Tensor Logits(int32_t layer, const at::Tensor& x, at::Generator* generator) const = 0;
+  virtual at::Tensor Logits(int32_t layer, const RouterInput& in, at::Generator* generator) const = 0;
 
   const RouterOptions options_;
   const int32_t num_layers_, num_experts_;
+
+ private:
+  // [T, E]: what gates of dispatched rows are multiplied by.
+  at::Tensor SlotScale(const LayerRoutes& routes) const;
+
+  mutable int64_t step_ = 0;
 };
 
 // Drawn by seed as torch.nn.Linear draws (uniform in +-1/sqrt(in)). INVALID_ARGUMENT for an unknown kind or gate, or a top_k that does not
@@ -94,6 +122,14 @@ StatusOr<std::unique_ptr<RouterModule>> MakeServed(const RouterArtifact& artifac
 
 // The kinds.
 std::unique_ptr<RouterModule> MakeDense2MoeMlp(const RouterOptions& options, std::vector<std::vector<Parameter>> layers);
+std::unique_ptr<RouterModule> MakeExpertChoice(const RouterOptions& options, std::vector<std::vector<Parameter>> layers);
 std::unique_ptr<RouterModule> MakeLinear(const RouterOptions& options, std::vector<std::vector<Parameter>> layers);
+// tables: [L] of [V] I32, each entry an expert's index.
+std::unique_ptr<RouterModule> MakeStableMoe(const RouterOptions& options, std::vector<std::vector<Parameter>> layers,
+                                            std::vector<at::Tensor> tables);
+// StableMoE's second stage after its first: the affinities of `first`, a linear artifact of weight mode sigmoid, and these tables.
+// INVALID_ARGUMENT when it is none.
+StatusOr<std::unique_ptr<RouterModule>> StableMoeFrom(const RouterArtifact& first, const RouterOptions& options,
+                                                      const std::vector<std::vector<int32_t>>& tables);
 
 }  // namespace switchyard::trainer

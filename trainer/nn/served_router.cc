@@ -32,7 +32,10 @@ class ServedRouter final : public RouterModule {
 
  protected:
   std::span<const float> SelectionBias(int32_t layer) const override { return router_->SelectionBias(layer); }
-  at::Tensor Logits(int32_t layer, const at::Tensor& x, at::Generator*) const override { return router_->Logits(layer, x.detach()); }
+  std::span<const float> SelectionFloor(int32_t layer) const override { return router_->SelectionFloor(layer); }
+  at::Tensor Logits(int32_t layer, const RouterInput& in, at::Generator*) const override {
+    return router_->Logits(layer, {in.x.detach(), in.tokens});
+  }
 
  private:
   const RouterArtifact artifact_;

@@ -24,10 +24,11 @@ class SigmoidGate final : public RouterModule {
     return {};
   }  // no router by itself: calibration puts the gates of all experts together
 
-  StatusOr<RouterOutput> Forward(int32_t layer, const at::Tensor& x, at::Generator* generator, const std::vector<int32_t>&) const override {
-    const at::Tensor strength = at::sigmoid(Logits(layer, x, generator));  // [T, 1]
+  StatusOr<RouterOutput> Forward(int32_t layer, const RouterInput& in, at::Generator* generator,
+                                 const std::vector<int32_t>&) const override {
+    const at::Tensor strength = at::sigmoid(Logits(layer, in, generator));  // [T, 1]
     if (!strength.isfinite().all().item<bool>()) return Internal("gate of layer %d: a value is not finite", layer);
-    const int64_t rows = x.size(0);
+    const int64_t rows = in.x.size(0);
     RouterOutput out;
     out.gates = at::cat({at::zeros({rows, expert_}), strength, at::zeros({rows, num_experts_ - expert_ - 1})}, 1);
     out.probabilities = out.gates.detach();
@@ -41,7 +42,9 @@ class SigmoidGate final : public RouterModule {
   }
 
  protected:
-  at::Tensor Logits(int32_t layer, const at::Tensor& x, at::Generator*) const override { return at::matmul(x, vectors_[layer].value.t()); }
+  at::Tensor Logits(int32_t layer, const RouterInput& in, at::Generator*) const override {
+    return at::matmul(in.x, vectors_[layer].value.t());
+  }
 
  private:
   const int32_t expert_;

@@ -23,7 +23,8 @@ DirectionRule RuleOf(const CalibrationOptions& options) {
 }
 
 Status CheckOptions(const CalibrationOptions& options, const CalibrationInput& input) {
-  if (!CanCalibrate(options.kind)) return InvalidArgument("--kind: expected arrow, aoe, ermoe, gmm or phatgoose, found %s", options.kind);
+  if (!CanCalibrate(options.kind))
+    return InvalidArgument("--kind: expected arrow, aoe, ermoe, gmm, hash or phatgoose, found %s", options.kind);
   if (options.norm != "norm_a" && options.norm != "norm_ba")
     return InvalidArgument("--norm: expected norm_a or norm_ba, found %s", options.norm);
   if (!(options.temperature > 0)) return InvalidArgument("--temperature: expected a value above 0, found %g", options.temperature);

@@ -19,10 +19,10 @@ class FixedRoutes final : public RouterModule {
   explicit FixedRoutes(int32_t experts) : RouterModule(RouterOptions{.kind = "fixed"}, /*layers=*/0, experts) {}
   std::vector<Parameter> LayerParameters(int32_t) const override { return {}; }
   std::vector<TensorView> Tensors(int32_t) const override { return {}; }
-  StatusOr<RouterOutput> Forward(int32_t, const at::Tensor& x, at::Generator*, const std::vector<int32_t>& labels) const override {
+  StatusOr<RouterOutput> Forward(int32_t, const RouterInput& in, at::Generator*, const std::vector<int32_t>& labels) const override {
     RouterOutput out;
-    out.gates = at::zeros({x.size(0), num_experts_}, at::kFloat);
-    out.routes.Resize(x.size(0), 1);
+    out.gates = at::zeros({in.x.size(0), num_experts_}, at::kFloat);
+    out.routes.Resize(in.x.size(0), 1);
     for (size_t row = 0; row < labels.size(); ++row) {
       if (labels[row] < 0) continue;
       out.gates.mutable_data_ptr<float>()[row * num_experts_ + labels[row]] = 1.0f;
@@ -33,8 +33,8 @@ class FixedRoutes final : public RouterModule {
   }
 
  protected:
-  at::Tensor Logits(int32_t, const at::Tensor& x, at::Generator*) const override {
-    return at::zeros({x.size(0), num_experts_}, at::kFloat);
+  at::Tensor Logits(int32_t, const RouterInput& in, at::Generator*) const override {
+    return at::zeros({in.x.size(0), num_experts_}, at::kFloat);
   }
 };
 

@@ -23,7 +23,9 @@ namespace {
 
 constexpr size_t kLoadExamples = 256, kLoadBatch = 4;
 
-std::string WeightModeOf(const RouterOptions& options) { return options.gate == "raw" ? "raw" : "renorm"; }
+std::string WeightModeOf(const RouterOptions& options) {
+  return options.gate == "raw" || options.gate == "sigmoid" ? options.gate : "renorm";
+}
 
 Status AddProbes(TrainableModel& model, const RouterModule& router, const Dataset& data, std::vector<TensorView>* tensors,
                  RouterManifest* manifest) {
@@ -60,15 +62,22 @@ Status AddProbes(TrainableModel& model, const RouterModule& router, const Datase
 }
 
 // Examples spread evenly over the data, in batches of a few: enough for shares good to a percent, a fraction of an epoch.
-StatusOr<std::vector<std::vector<float>>> MeasureLoad(TrainableModel& model, const RouterModule& router, const Dataset& data) {
+std::vector<std::vector<int64_t>> SampleOf(const Dataset& data) {
   const size_t count = std::min<size_t>(data.examples.size(), kLoadExamples);
+  std::vector<std::vector<int64_t>> batches;
+  for (size_t begin = 0; begin < count; begin += kLoadBatch) {
+    std::vector<int64_t>& some = batches.emplace_back();
+    for (size_t i = begin; i < std::min(count, begin + kLoadBatch); ++i)
+      some.push_back(static_cast<int64_t>(i * data.examples.size() / count));
+  }
+  return batches;
+}
+
+StatusOr<std::vector<std::vector<float>>> MeasureLoad(TrainableModel& model, const RouterModule& router, const Dataset& data) {
   RoutePlan plan;
   plan.router = &router;
   PassResult sum;
-  for (size_t begin = 0; begin < count; begin += kLoadBatch) {
-    std::vector<int64_t> some;
-    for (size_t i = begin; i < std::min(count, begin + kLoadBatch); ++i)
-      some.push_back(static_cast<int64_t>(i * data.examples.size() / count));
+  for (const std::vector<int64_t>& some : SampleOf(data)) {
     ASSIGN_OR_RETURN(const PassResult result, model.Evaluate(Pack(data, some), plan, nullptr));
     Add(result, &sum);
   }
@@ -81,7 +90,35 @@ StatusOr<std::vector<std::vector<float>>> MeasureLoad(TrainableModel& model, con
   return shares;
 }
 
+// [L] of [N, E]: what the router made of the sample.
+StatusOr<std::vector<at::Tensor>> ProbabilitiesOf(TrainableModel& model, const RouterModule& router, const Dataset& data) {
+  RoutePlan plan;
+  plan.router = &router;
+  std::vector<std::vector<at::Tensor>> parts(static_cast<size_t>(router.num_layers()));
+  for (const std::vector<int64_t>& some : SampleOf(data)) {
+    EvaluationDetail detail;
+    RETURN_IF_ERROR(model.Evaluate(Pack(data, some), plan, &detail).status());
+    for (int32_t l = 0; l < router.num_layers(); ++l) {
+      ASSIGN_OR_RETURN(const RouterOutput out, router.Forward(l, detail.router_inputs[l], nullptr));
+      parts[l].push_back(out.probabilities);
+    }
+  }
+  std::vector<at::Tensor> all;
+  for (const auto& layer : parts) all.push_back(at::cat(layer));
+  return all;
+}
+
 }  // namespace
+
+Status CalibrateTrained(TrainableModel& model, RouterModule& router, const Dataset& train) {
+  if (!router.calibrates()) return OkStatus();
+  if (train.examples.empty()) return InvalidArgument("a router of kind %s is calibrated over --data", router.options().kind);
+  for (int round = 0; round < 2; ++round) {
+    ASSIGN_OR_RETURN(const std::vector<at::Tensor> probabilities, ProbabilitiesOf(model, router, train));
+    for (int32_t l = 0; l < router.num_layers(); ++l) router.Calibrate(l, probabilities[l]);
+  }
+  return OkStatus();
+}
 
 Status PublishRouter(TrainableModel& model, const BaseWeights& base, const std::vector<LoraExpert>& experts, const RouterModule& router,
                      const Dataset& train, const Dataset& probes, const RouterPublication& publication) {
@@ -99,7 +136,7 @@ Status PublishRouter(TrainableModel& model, const BaseWeights& base, const std::
   for (int32_t l = 0; l < router.num_layers(); ++l) {
     for (TensorView& view : router.Tensors(l)) tensors.push_back(std::move(view));
   }
-  RETURN_IF_ERROR(AddProbes(model, router, probes, &tensors, &manifest));
+  if (!router.looks_at_tokens()) RETURN_IF_ERROR(AddProbes(model, router, probes, &tensors, &manifest));
   ASSIGN_OR_RETURN(manifest.load_shares, MeasureLoad(model, router, train));
   return WriteRouterArtifact(publication.directory, manifest, tensors);
 }

@@ -16,9 +16,13 @@ struct RouterPublication {
   std::string directory;   // must not exist
 };
 
+// Measures what `router` measures once it is trained (RouterModule::calibrates; nothing: no pass) over a sample of the training data:
+// twice, the second time on the hidden states that the first time's routes lead to.
+Status CalibrateTrained(TrainableModel& model, RouterModule& router, const Dataset& train);
+
 // A router artifact bound to the base and to `experts` (whose generations are known), with golden probes out of `probes` data: hidden
-// states the model really sees, each with a clear margin; and the load shares over a sample of the training data, which servers compare
-// their traffic with.
+// states the model really sees, each with a clear margin (none for a router that looks at token ids); and the load shares over a sample of
+// the training data, which servers compare their traffic with.
 Status PublishRouter(TrainableModel& model, const BaseWeights& base, const std::vector<LoraExpert>& experts, const RouterModule& router,
                      const Dataset& train, const Dataset& probes, const RouterPublication& publication);
 

@@ -30,7 +30,7 @@ StatusOr<LayerRoutes> RoutesOf(const Router& router, int32_t layer, const at::Te
   routes.Resize(rows.size(0), router.rule().top_k);
   for (int64_t row = 0; row < routes.rows; ++row) {
     RETURN_IF_ERROR(SelectRow({logits.const_data_ptr<float>() + row * logits.size(1), experts}, router.rule(), {}, row, &routes,
-                              router.SelectionBias(layer)));
+                              router.SelectionBias(layer), router.SelectionFloor(layer)));
   }
   return routes;
 }

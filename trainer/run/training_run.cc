@@ -168,6 +168,7 @@ class Run {
     optimizer_.ZeroGradients();
     // The answers' gradients are of another size than the labels': moments of those would make the first steps by these far too long.
     if (state_.step > 0 && state_.step == options_.label_steps) optimizer_.Reset();
+    if (task_.router != nullptr) task_.router->BeforeStep(state_.step);
     PassResult sum;
     for (size_t i = 0; i < passes.size(); ++i) {
       const PackedBatch batch = Pack(train_, passes[i]);

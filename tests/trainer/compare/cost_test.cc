@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <string>
+#include <utility>
 #include <vector>
 
 namespace switchyard::trainer {
@@ -15,6 +18,39 @@ TEST(CompareCost, QuantilesAreByNearestRank) {
   EXPECT_EQ(QuantilesOf({3}).p50, 3);
   EXPECT_EQ(QuantilesOf({3}).p99, 3);
   EXPECT_EQ(QuantilesOf({}).p99, 0);
+}
+
+TEST(CompareCost, ARoutersFlopsAreOfTheValuesATokenMeets) {
+  const std::vector<std::byte> bytes(4096);
+  std::vector<TensorView> views;
+  const auto add = [&](const std::string& name, DType dtype, std::vector<int64_t> shape) {
+    size_t size = 4;
+    for (const int64_t extent : shape) size *= static_cast<size_t>(extent);
+    views.push_back({name, dtype, std::move(shape), {bytes.data(), size}, nullptr});
+  };
+  const auto flops = [&] {
+    RouterArtifact artifact;
+    artifact.tensors = SafetensorsFile::Of(std::exchange(views, {}));
+    return RouterFlops(artifact);
+  };
+  add("layers.0.router.weight", DType::kF32, {3, 8});
+  add("layers.1.router.weight", DType::kF32, {3, 8});
+  add("probe.layers.0.x", DType::kF32, {4, 8});
+  EXPECT_DOUBLE_EQ(flops(), 2 * 2 * 3 * 8);
+  add("layers.0.router.table", DType::kI32, {50});  // a look-up
+  EXPECT_DOUBLE_EQ(flops(), 0);
+  add("layers.0.router.directions.0", DType::kF32, {2, 8});
+  add("layers.0.router.sample", DType::kF32, {16, 8});  // for experts that join
+  add("layers.0.router.temperature", DType::kF32, {1});
+  add("layers.0.router.threshold", DType::kF32, {3});
+  EXPECT_DOUBLE_EQ(flops(), 2 * 2 * 8);
+  // Into 5 dimensions around a centre; two components: a mean away, a square by a precision, a weight each.
+  add("layers.0.router.center", DType::kF32, {8});
+  add("layers.0.router.projection", DType::kF32, {5, 8});
+  add("layers.0.router.mean.0", DType::kF32, {2, 5});
+  add("layers.0.router.precision.0", DType::kF32, {2, 5});
+  add("layers.0.router.log_weight.0", DType::kF32, {2});
+  EXPECT_DOUBLE_EQ(flops(), 2 * 8 + 2 * 5 * 8 + 4 * 2 * 5 + 2 * 2);
 }
 
 TEST(CompareCost, FlopsAreCountedByHand) {

@@ -126,6 +126,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{.name = "RouterTopTwo", .architecture = "qwen3", .router = "dense2moe_mlp", .top_k = 2, .gate = "renorm", .balance = 0.1},
         Case{.name = "LinearSwitch", .router = "linear", .gate = "raw", .balance = 0.1, .z_loss = 0.01},
         Case{.name = "LinearTopTwoRaw", .architecture = "qwen2", .router = "linear", .top_k = 2, .gate = "raw"},
+        Case{.name = "LinearSigmoid", .router = "linear", .gate = "sigmoid", .balance = 0.3},
         Case{.name = "JitterAndDropout", .router = "dense2moe_mlp", .jitter = 0.1, .dropout = 0.2},
         Case{.name = "JitterAndDropoutRecompute", .router = "dense2moe_mlp", .jitter = 0.1, .dropout = 0.2, .recompute = true},
         Case{.name = "Labels", .router = "dense2moe_mlp", .label_loss = 0.3},

@@ -38,6 +38,13 @@ TEST(RouterLoss, BalanceIsExpertsTimesLoadTimesShare) {
   EXPECT_NEAR(LossOf({.top_k = 2, .gate = "renorm", .balance = 1}, Logits(), 4), 2.228884, 1e-5);
 }
 
+// Three rows choose expert 0, one chooses 1: (3 / 1 - 1) and (1 / 1 - 1) of four experts, the others -1 times nothing.
+TEST(RouterLoss, StableMoesBalanceWeighsGatesByLoad) {
+  const std::vector<float> logits = {2, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 0, 1, 0, 0};
+  const auto sigmoid = [](double value) { return 1 / (1 + std::exp(-value)); };
+  EXPECT_NEAR(LossOf({.top_k = 1, .gate = "sigmoid", .balance = 1}, logits, 4), 2 * (sigmoid(2) + sigmoid(1) + sigmoid(3)) / 4, 1e-5);
+}
+
 TEST(RouterLoss, ZIsTheMeanSquareOfLogSumExp) {
   EXPECT_NEAR(LossOf({.top_k = 1, .gate = "ste", .z_loss = 1}, {2, 1, 0, 0}, 2), 2.915816, 1e-5);
 }

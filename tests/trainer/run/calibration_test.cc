@@ -10,6 +10,7 @@
 #include "engine/runner/runner_factory.h"
 #include "tests/trainer/run/run_fixture.h"
 #include "trainer/run/gate_training.h"
+#include "trainer/run/hash_tables.h"
 
 namespace switchyard::trainer {
 namespace {
@@ -374,7 +375,7 @@ TEST_F(CalibrationTest, AGateLearnsWhatItsExpertIsGoodFor) {
 
 TEST_F(CalibrationTest, WhatIsMissingIsNamed) {
   const auto said = [&](const CalibrationOptions& options) { return std::string(Message(Refused(options))); };
-  EXPECT_THAT(said({.kind = "linear"}), HasSubstr("expected arrow, aoe, ermoe, gmm or phatgoose"));
+  EXPECT_THAT(said({.kind = "linear"}), HasSubstr("expected arrow, aoe, ermoe, gmm, hash or phatgoose"));
   EXPECT_THAT(said({.kind = "aoe", .norm = "norm_c"}), HasSubstr("norm_c"));
   EXPECT_THAT(said({.temperature = 0}), HasSubstr("--temperature"));
   EXPECT_THAT(said({.kind = "aoe", .temperature = 2}), HasSubstr("of the kind arrow"));
@@ -390,6 +391,35 @@ TEST_F(CalibrationTest, WhatIsMissingIsNamed) {
   EXPECT_TRUE(Refused({.zero_score = 1}).ok());
   for (LoraBlock& block : experts_[1].layers) block.gate.reset();
   EXPECT_THAT(said({.zero_score = 1}), HasSubstr("expert expert1 changes no gate projection"));
+}
+
+// Written, read and run over tokens: every row goes where its layer's table sends its id, with weight 1.
+TEST_F(CalibrationTest, HashRoutesInTheModelByTheTableOfTheArtifact) {
+  const auto made = MakeHashRouter({.name = "by id", .table = "balanced"}, base_, experts_, data_);
+  ASSERT_TRUE(made.ok()) << made.status();
+  const std::string out = directory_ / "hash";
+  ASSERT_TRUE(made->Write(out).ok());
+  const auto artifact = ReadRouterArtifact(out);
+  ASSERT_TRUE(artifact.ok()) << artifact.status();
+  EXPECT_EQ(artifact->manifest.load_shares.size(), static_cast<size_t>(base_.config.num_layers));
+  const auto router = MakeServed(*artifact, {.kind = "hash", .compute = at::kFloat});
+  ASSERT_TRUE(router.ok()) << router.status();
+  const PackedBatch batch = Pack(data_, {0, 1, 2});
+  RoutePlan plan;
+  plan.router = router->get();
+  const auto reference = MakeReferenceModel(compute_, base_, experts_, {});
+  for (TrainableModel* model : {model_.get(), reference.get()}) {
+    EvaluationDetail detail;
+    const auto result = model->Evaluate(batch, plan, &detail);
+    ASSERT_TRUE(result.ok()) << result.status();
+    for (int32_t l = 0; l < base_.config.num_layers; ++l) {
+      const at::Tensor table = *made->Find(l, "table");
+      for (size_t row = 0; row < batch.tokens.size(); ++row) {
+        ASSERT_EQ(detail.routes[l].experts[row], table[batch.tokens[row]].item<int32_t>()) << l << " " << row;
+        ASSERT_EQ(detail.routes[l].weights[row], 1.0f);
+      }
+    }
+  }
 }
 
 }  // namespace

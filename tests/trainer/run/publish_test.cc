@@ -4,10 +4,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include "engine/runner/runner_factory.h"
 #include "tests/trainer/run/run_fixture.h"
+#include "trainer/run/distilled_tables.h"
 
 namespace switchyard::trainer {
 namespace {
@@ -41,33 +43,9 @@ class PublishTest : public ::testing::Test {
   }
   ~PublishTest() override { std::filesystem::remove_all(directory_); }
 
-  std::filesystem::path directory_;
-  kernels::ThreadPool pool_{2};
-  TrainCompute compute_;
-  BaseWeights base_;
-  std::vector<LoraExpert> experts_;
-  std::unique_ptr<TrainableModel> model_;
-};
-
-TEST_F(PublishTest, TheServersLoaderGivesTheSameRoutesAndLogProbabilities) {
-  for (const auto& [kind, k, gate] : {std::tuple{"dense2moe_mlp", 1, "ste"}, std::tuple{"dense2moe_mlp", 2, "renorm"},
-                                      std::tuple{"linear", 1, "raw"}, std::tuple{"linear", 2, "renorm"}}) {
-    RouterOptions options{.kind = kind, .top_k = k, .gate = gate, .compute = at::kFloat};
-    const bool loss_free = options.kind == "linear" && k == 2;
-    if (loss_free) {
-      options.loss_free = .2;
-      options.load_target = {.5, .3, -1};
-    }
-    const auto router = NewRouter(options, base_.config.num_layers, base_.config.hidden_size, 3, 8);
-    ASSERT_TRUE(router.ok()) << router.status();
-    for (Parameter& p : (*router)->Parameters()) p.value.detach().mul_(4);
-    // Moves the bias of both experts, up and down.
-    std::vector<double> rows;
-    for (int32_t l = 0; l < base_.config.num_layers; ++l) rows.insert(rows.end(), {1, 9, 2});
-    if (loss_free) (*router)->AfterStep(rows);
-    const std::string path = directory_ / absl::StrFormat("router-%s-%d-%s", kind, k, gate);
+  // The artifact at `path` is what was published of `router`: the server's runner makes the same routes, weights and log-probabilities.
+  void ExpectServedAlike(const RouterModule& router, const std::string& path) {
     const Dataset data = TinyData(8, base_.config.vocab_size, 3);
-    ASSERT_TRUE(PublishRouter(*model_, base_, experts_, **router, data, data, {"r", false, path}).ok());
     RunnerOptions runner_options;
     runner_options.base_directory = directory_ / "base";
     runner_options.experts = {{"expert0", directory_ / "expert0"}, {"expert1", directory_ / "expert1"}, {"zero", ""}};
@@ -78,7 +56,7 @@ TEST_F(PublishTest, TheServersLoaderGivesTheSameRoutesAndLogProbabilities) {
 
     const PackedBatch batch = Pack(data, {0, 3, 5});
     RoutePlan plan;
-    plan.router = router->get();
+    plan.router = &router;
     EvaluationDetail detail;
     ASSERT_TRUE(model_->Evaluate(batch, plan, &detail).ok());
     Step step;
@@ -110,6 +88,110 @@ TEST_F(PublishTest, TheServersLoaderGivesTheSameRoutesAndLogProbabilities) {
     ASSERT_EQ(result->logprobs.size(), detail.log_probs.size());
     for (size_t i = 0; i < detail.log_probs.size(); ++i) EXPECT_NEAR(result->logprobs[i].logprob, detail.log_probs[i], 1e-4);
   }
+
+  std::filesystem::path directory_;
+  kernels::ThreadPool pool_{2};
+  TrainCompute compute_;
+  BaseWeights base_;
+  std::vector<LoraExpert> experts_;
+  std::unique_ptr<TrainableModel> model_;
+};
+
+TEST_F(PublishTest, TheServersLoaderGivesTheSameRoutesAndLogProbabilities) {
+  for (const auto& [kind, k, gate] : {std::tuple{"dense2moe_mlp", 1, "ste"}, std::tuple{"dense2moe_mlp", 2, "renorm"},
+                                      std::tuple{"linear", 1, "raw"}, std::tuple{"linear", 2, "renorm"}}) {
+    RouterOptions options{.kind = kind, .top_k = k, .gate = gate, .compute = at::kFloat};
+    const bool loss_free = options.kind == "linear" && k == 2;
+    if (loss_free) {
+      options.loss_free = .2;
+      options.load_target = {.5, .3, -1};
+    }
+    const auto router = NewRouter(options, base_.config.num_layers, base_.config.hidden_size, 3, 8);
+    ASSERT_TRUE(router.ok()) << router.status();
+    for (Parameter& p : (*router)->Parameters()) p.value.detach().mul_(4);
+    // Moves the bias of both experts, up and down.
+    std::vector<double> rows;
+    for (int32_t l = 0; l < base_.config.num_layers; ++l) rows.insert(rows.end(), {1, 9, 2});
+    if (loss_free) (*router)->AfterStep(rows);
+    const std::string path = directory_ / absl::StrFormat("router-%s-%d-%s", kind, k, gate);
+    const Dataset data = TinyData(8, base_.config.vocab_size, 3);
+    ASSERT_TRUE(PublishRouter(*model_, base_, experts_, **router, data, data, {"r", false, path}).ok());
+    ExpectServedAlike(**router, path);
+  }
+}
+
+TEST_F(PublishTest, ThresholdsAreMeasuredAndServed) {
+  RouterOptions options{.kind = "expert_choice", .top_k = 2, .gate = "raw", .compute = at::kFloat};
+  options.dispatch.never = 2;
+  options.dispatch.capacity_factor = 1;
+  const auto router = NewRouter(options, base_.config.num_layers, base_.config.hidden_size, 3, 8);
+  ASSERT_TRUE(router.ok()) << router.status();
+  for (Parameter& p : (*router)->Parameters()) p.value.detach().mul_(4);
+  const Dataset data = TinyData(40, base_.config.vocab_size, 3);
+  ASSERT_TRUE(CalibrateTrained(*model_, **router, data).ok());
+  const std::string path = directory_ / "choice";
+  ASSERT_TRUE(PublishRouter(*model_, base_, experts_, **router, data, data, {"r", false, path}).ok());
+  ExpectServedAlike(**router, path);
+  const auto artifact = ReadRouterArtifact(path);
+  ASSERT_TRUE(artifact.ok());
+  EXPECT_GT(artifact->manifest.golden_probes, 0);
+  for (const std::vector<float>& shares : artifact->manifest.load_shares) {
+    EXPECT_NEAR(shares[0], .5, .1);  // each of the two takes half of the rows, up to what the second round of measuring moved
+    EXPECT_EQ(shares[2], 0);
+  }
+  // Read again to go on with, it routes by the same thresholds.
+  const auto again = ReadRouter(*artifact, options);
+  ASSERT_TRUE(again.ok()) << again.status();
+  ExpectServedAlike(**again, path);
+}
+
+// First stage, tables of what it chose, second stage: each served as it was trained.
+TEST_F(PublishTest, StableMoeFreezesWhatItsFirstStageChose) {
+  RouterOptions options{.kind = "linear", .top_k = 1, .gate = "sigmoid", .compute = at::kFloat};
+  const auto drawn = NewRouter(options, base_.config.num_layers, base_.config.hidden_size, 3, 8);
+  ASSERT_TRUE(drawn.ok()) << drawn.status();
+  for (Parameter& p : (*drawn)->Parameters()) p.value.detach().mul_(4);
+  const Dataset data = TinyData(40, base_.config.vocab_size, 3);
+  ASSERT_TRUE(PublishRouter(*model_, base_, experts_, **drawn, data, data, {"r", false, directory_ / "stage1"}).ok());
+  ExpectServedAlike(**drawn, directory_ / "stage1");
+  const auto first = ReadRouterArtifact(directory_ / "stage1");
+  ASSERT_TRUE(first.ok());
+  EXPECT_EQ(first->manifest.weight_mode, "sigmoid");
+
+  const auto distilled = DistilTables(*model_, **drawn, data, base_.config.vocab_size, /*unseen=*/2, /*tokens_per_pass=*/50);
+  ASSERT_TRUE(distilled.ok()) << distilled.status();
+  RoutePlan plan;
+  plan.router = drawn->get();
+  EvaluationDetail detail;
+  std::vector<int64_t> everything(data.examples.size());
+  for (size_t i = 0; i < everything.size(); ++i) everything[i] = static_cast<int64_t>(i);
+  const PackedBatch batch = Pack(data, everything);
+  ASSERT_TRUE(model_->Evaluate(batch, plan, &detail).ok());
+  double repeated = 0;
+  for (int32_t l = 0; l < base_.config.num_layers; ++l) {
+    for (int32_t id = 0; id < base_.config.vocab_size; ++id) {
+      std::vector<int> counts(3);
+      for (size_t row = 0; row < batch.tokens.size(); ++row) counts[detail.routes[l].experts[row]] += batch.tokens[row] == id;
+      const auto most = std::max_element(counts.begin(), counts.end());
+      EXPECT_EQ(distilled->tables[l][id], *most > 0 ? most - counts.begin() : 2) << l << " " << id;
+      repeated += *most;
+    }
+  }
+  EXPECT_NEAR(distilled->agreement, repeated / static_cast<double>(batch.tokens.size() * base_.config.num_layers), 1e-9);
+  EXPECT_LT(distilled->seen, base_.config.vocab_size + 1);
+
+  options.kind = "stablemoe";
+  const auto second = StableMoeFrom(*first, options, distilled->tables);
+  ASSERT_TRUE(second.ok()) << second.status();
+  ASSERT_TRUE(PublishRouter(*model_, base_, experts_, **second, data, data, {"r", false, directory_ / "stage2"}).ok());
+  ExpectServedAlike(**second, directory_ / "stage2");
+  const auto artifact = ReadRouterArtifact(directory_ / "stage2");
+  ASSERT_TRUE(artifact.ok());
+  EXPECT_EQ(artifact->manifest.golden_probes, 0);
+  const auto again = ReadRouter(*artifact, options);
+  ASSERT_TRUE(again.ok()) << again.status();
+  ExpectServedAlike(**again, directory_ / "stage2");
+  EXPECT_EQ(StableMoeFrom(*artifact, options, distilled->tables).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 // What the router chose over the training data, as the server counts it when the same tokens come again.
