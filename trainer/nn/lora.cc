@@ -78,14 +78,23 @@ PackedRows LoraMatrix::PackShrunkBack(const PackedRows& dy) const {
   return PackedRows(*compute_, Data(e), dy.rows(), rank());
 }
 
-void LoraMatrix::AddDelta(const PackedRows& z, int64_t begin, int64_t end, float* y) const {
+void LoraMatrix::AddDelta(const void* z, int64_t rows, float* y, const int64_t* y_rows) const {
   const int64_t width = b_.value.size(0);
-  kernels::GemmOfPart(z.at(begin), end - begin, packed_b_->forward(), {0, width, 0, rank()}, y, width, /*accumulate=*/true, nullptr);
+  kernels::GemmOfPart(z, rows, packed_b_->forward(), {0, width, 0, rank()}, y, width, /*accumulate=*/true, y_rows);
 }
 
-void LoraMatrix::AddDeltaBack(const PackedRows& e, int64_t begin, int64_t end, float* dx) const {
+void LoraMatrix::AddDeltaBack(const void* e, int64_t rows, float* dx, const int64_t* dx_rows) const {
   const int64_t width = a_.value.size(1);
-  kernels::GemmOfPart(e.at(begin), end - begin, packed_a_->backward(), {0, width, 0, rank()}, dx, width, /*accumulate=*/true, nullptr);
+  kernels::GemmOfPart(e, rows, packed_a_->backward(), {0, width, 0, rank()}, dx, width, /*accumulate=*/true, dx_rows);
+}
+
+void LoraMatrix::ShrinkTile(const void* x, int64_t rows, float* z) const {
+  kernels::GemmOfPart(x, rows, packed_a_->forward(), {0, rank(), 0, a_.value.size(1)}, z, rank(), /*accumulate=*/false, nullptr);
+}
+
+void LoraMatrix::ShrinkBackTile(const void* dy, int64_t rows, float* e) const {
+  kernels::GemmOfPart(dy, rows, packed_b_->backward(), {0, rank(), 0, b_.value.size(0)}, e, rank(), /*accumulate=*/false, nullptr);
+  for (int64_t i = 0; i < rows * rank(); ++i) e[i] *= scale_;
 }
 
 void LoraMatrix::ShrinkBack(const float* dy, int64_t rows, float* e) const {

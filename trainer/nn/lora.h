@@ -37,9 +37,12 @@ class LoraMatrix {
   // scale A x and scale Bᵀ dy, ready for AddDelta and AddDeltaBack.
   PackedRows PackShrunk(const PackedRows& x) const;
   PackedRows PackShrunkBack(const PackedRows& dy) const;
-  // Of rows [begin, end) of those, on the calling thread: y [end - begin, out] += B z;  dx [end - begin, in] += Aᵀ e.
-  void AddDelta(const PackedRows& z, int64_t begin, int64_t end, float* y) const;
-  void AddDeltaBack(const PackedRows& e, int64_t begin, int64_t end, float* dx) const;
+  // Of some such rows, on the calling thread: y [., out] += B z;  dx [., in] += Aᵀ e. Row i goes to row y_rows[i], or to row i when null.
+  void AddDelta(const void* z, int64_t rows, float* y, const int64_t* y_rows) const;
+  void AddDeltaBack(const void* e, int64_t rows, float* dx, const int64_t* dx_rows) const;
+  // Of some packed rows, on the calling thread: z [rows, rank] = A x;  e [rows, rank] = scale Bᵀ dy.
+  void ShrinkTile(const void* x, int64_t rows, float* z) const;
+  void ShrinkBackTile(const void* dy, int64_t rows, float* e) const;
   // With e [rows, rank] = scale Bᵀ dy:  dx [rows, in] += A^T e;  grads: A += eᵀ x, B += scale dyᵀ z.
   void ShrinkBack(const float* dy, int64_t rows, float* e) const;
   void ExpandBack(const float* e, int64_t rows, float* dx) const;

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <optional>
 
+#include "trainer/nn/expert_tiles.h"
 #include "trainer/nn/loops.h"
 
 namespace switchyard::trainer {
@@ -46,6 +48,17 @@ class ExpertRows {
   bool whole() const { return whole_; }
   int64_t operator[](int64_t i) const { return whole_ ? i : rows_[i]; }
   int32_t expert() const { return expert_; }
+  std::vector<int64_t> List() const {
+    std::vector<int64_t> list = rows_;
+    list.resize(static_cast<size_t>(count_));
+    if (whole_) std::iota(list.begin(), list.end(), int64_t{0});
+    return list;
+  }
+  std::vector<float> Weights(const Gates& gates) const {
+    std::vector<float> weights(static_cast<size_t>(count_));
+    for (int64_t i = 0; i < count_; ++i) weights[i] = gates.at((*this)[i], expert_);
+    return weights;
+  }
 
   // The rows of a [T, width] matrix: itself, or gathered into `scratch`.
   const float* Gather(kernels::ThreadPool& pool, const float* from, int64_t width, at::Tensor* scratch) const {
@@ -186,6 +199,18 @@ MixtureBlock::MixtureBlock(const TrainCompute& compute, const at::Tensor& gate, 
 
 namespace {
 
+bool Trains(const LoraBlock& lora) {
+  return (lora.gate && lora.gate->trainable()) || (lora.up && lora.up->trainable()) || (lora.down && lora.down->trainable());
+}
+
+// The rows of a [T, width] matrix that take an expert, packed; all of them are there already.
+const PackedRows& PackedOf(const TrainCompute& compute, const ExpertRows& mine, const float* from, const PackedRows& all, int64_t width,
+                           std::optional<PackedRows>* own) {
+  if (mine.whole()) return all;
+  at::Tensor scratch;
+  return own->emplace(compute, mine.Gather(*compute.pool, from, width, &scratch), mine.size(), width);
+}
+
 // 1 - what the experts with adapters take.
 std::vector<float> BaseShares(const Gates& gates, const std::vector<LoraBlock*>& experts) {
   std::vector<float> shares(static_cast<size_t>(gates.rows), 1.0f);
@@ -229,10 +254,24 @@ void MixtureBlock::Forward(const float* x, const Gates& gates, const std::vector
     at::Tensor z;
   };
   std::vector<Down> downs;
+  struct TiledDown {
+    const LoraBlock* lora;
+    std::vector<int64_t> rows;
+    PackedRows z;
+  };
+  std::vector<TiledDown> tiled_downs;
   for (int32_t e = 0; e < gates.experts; ++e) {
     if (experts[e]->empty()) continue;
     ExpertRows mine(gates, e, /*every_row=*/false);
     if (mine.size() == 0) continue;
+    if (dropout.probability <= 0) {
+      std::optional<PackedRows> x_rows;
+      std::vector<int64_t> list = mine.List();
+      const ExpertTiles tiles{*compute_, *experts[e], PackedOf(*compute_, mine, x, packed, hidden, &x_rows), list, g, u, hidden, width};
+      PackedRows z = tiles.Forward(mine.Weights(gates), h);
+      if (experts[e]->down) tiled_downs.push_back({experts[e], std::move(list), std::move(z)});
+      continue;
+    }
     const Rows work{*this, *experts[e], mine, dropout, pool, hidden, width};
     Hidden own = work.Compute(x, *saved);
     const float* h_e = Data(std::as_const(own.h));
@@ -246,6 +285,7 @@ void MixtureBlock::Forward(const float* x, const Gates& gates, const std::vector
     downs.push_back({std::move(mine), &*experts[e]->down, std::move(own.zd)});
   }
   down_.Forward(h, rows, y);
+  for (const TiledDown& down : tiled_downs) AddDownTiles(pool, *down.lora->down, down.z, down.rows, y);
   for (const Down& down : downs) {
     if (down.rows.whole()) {
       down.lora->Expand(Data(down.z), rows, y);
@@ -255,35 +295,6 @@ void MixtureBlock::Forward(const float* x, const Gates& gates, const std::vector
     down.lora->Expand(Data(down.z), down.rows.size(), Data(part));
     down.rows.ScatterAdd(pool, Data(std::as_const(part)), hidden, y);
   }
-}
-
-void MixtureBlock::GateDots(const PackedRows& x, const LoraBlock& lora, const MixtureSaved& saved, const PackedRows& dy, const float* d,
-                            float* dots) const {
-  const int64_t rows = x.rows(), width = gate_.out_features();
-  std::optional<PackedRows> zg, zu, e_down;
-  if (lora.gate) zg.emplace(lora.gate->PackShrunk(x));
-  if (lora.up) zu.emplace(lora.up->PackShrunk(x));
-  if (lora.down) e_down.emplace(lora.down->PackShrunkBack(dy));
-  constexpr int64_t kTile = 12;  // rows: two of the kernels' blocks, and three tiles stay in the second-level cache
-  compute_->pool->ParallelFor((rows + kTile - 1) / kTile, 1, [&](int64_t first, int64_t last) {
-    const int64_t size = kTile * width;
-    std::vector<float> tiles(static_cast<size_t>(3 * size));
-    float *gate = tiles.data(), *up = gate + size, *back = up + size;
-    for (int64_t begin = first * kTile; begin < std::min(last * kTile, rows); begin += kTile) {
-      const int64_t end = std::min(begin + kTile, rows);
-      const auto copy = [&](const float* from, float* to) { std::copy(from + begin * width, from + end * width, to); };
-      copy(Data(saved.gate), gate);
-      copy(Data(saved.up), up);
-      copy(d, back);
-      if (zg) lora.gate->AddDelta(*zg, begin, end, gate);
-      if (zu) lora.up->AddDelta(*zu, begin, end, up);
-      if (e_down) lora.down->AddDeltaBack(*e_down, begin, end, back);
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t at = (i - begin) * width;
-        dots[i] = loops::SwiGluDot(gate + at, up + at, back + at, width);
-      }
-    }
-  });
 }
 
 void MixtureBlock::Backward(const float* x, const Gates& gates, const std::vector<LoraBlock*>& experts, const LoraDropout& dropout,
@@ -312,21 +323,28 @@ void MixtureBlock::Backward(const float* x, const Gates& gates, const std::vecto
     }
   });
   if (dgates != nullptr) std::memset(dgates, 0, static_cast<size_t>(rows * gates.experts) * sizeof(float));
-  // Dropout of a whole row's LoRA inputs is drawn where an expert runs in full.
-  const bool dots_apart = dgates != nullptr && gates.dense_gradient && dropout.probability <= 0;
-  if (dots_apart) {
-    const PackedRows x_packed(*compute_, x, rows, hidden);
-    std::vector<float> dots(static_cast<size_t>(rows));
-    for (int32_t e = 0; e < gates.experts; ++e) {
-      if (experts[e]->empty()) continue;
-      GateDots(x_packed, *experts[e], saved, dy_packed, d, dots.data());
-      for (int64_t row = 0; row < rows; ++row) dgates[row * gates.experts + e] = dots[row] - base_dot[row];
-    }
-  }
+  // Experts that train keep what their gradients need, and dropout of a row's LoRA inputs is drawn where an expert runs in full; but the
+  // dots of rows that did not take an expert never need more than tiles.
+  const bool tiles_do = dropout.probability <= 0, dots_apart = tiles_do && dgates != nullptr && gates.dense_gradient;
+  const PackedRows x_packed(*compute_, x, rows, hidden);
   std::memset(dx, 0, static_cast<size_t>(rows * hidden) * sizeof(float));
   for (int32_t e = 0; e < gates.experts; ++e) {
     LoraBlock& lora = *experts[e];
     if (lora.empty()) continue;  // the base: its delta is zero, and so is its gate's gradient
+    const bool trains = Trains(lora);
+    if (tiles_do && (dots_apart || !trains)) {
+      const ExpertRows tiled(gates, e, /*every_row=*/dots_apart);
+      if (tiled.size() == 0) continue;
+      std::optional<PackedRows> x_rows, dy_rows;
+      const std::vector<int64_t> list = tiled.List();
+      std::vector<float> weights, dots(dgates != nullptr ? list.size() : 0);
+      if (!trains) weights = tiled.Weights(gates);
+      const ExpertTiles tiles{*compute_, lora, PackedOf(*compute_, tiled, x, x_packed, hidden, &x_rows), list, g, u, hidden, width};
+      tiles.Backward(
+          {PackedOf(*compute_, tiled, dy, dy_packed, hidden, &dy_rows), d, dgates != nullptr ? dots.data() : nullptr, weights, dg, du, dx});
+      for (size_t i = 0; i < dots.size(); ++i) dgates[list[i] * gates.experts + e] = dots[i] - base_dot[list[i]];
+      if (!trains) continue;
+    }
     const bool every_row = dgates != nullptr && gates.dense_gradient && !dots_apart;
     const ExpertRows mine(gates, e, every_row);
     const int64_t n = mine.size();

@@ -55,9 +55,6 @@ class MixtureBlock {
 
  private:
   struct Rows;
-  // dots [T]: <h_e, D + s Adᵀ Bdᵀ dy> of one expert for every row, tile by tile: no [T, M] matrix is written.
-  void GateDots(const PackedRows& x, const LoraBlock& lora, const MixtureSaved& saved, const PackedRows& dy, const float* d,
-                float* dots) const;
 
   const TrainCompute* compute_;
   PackedLinear gate_, up_, down_;
