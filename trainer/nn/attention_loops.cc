@@ -11,44 +11,18 @@ namespace switchyard::trainer::loops {
 
 namespace {
 
-constexpr int64_t kLanes = 16;  // to which the widths below are padded by zeros
 constexpr int64_t kBlock = 64;  // query rows whose weights are in memory at a time
 constexpr int64_t kRows = 4;    // rows of a product in registers
-using Lanes = float __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
+// Widths are padded to kLanes by zeros.
 
 SWITCHYARD_IN_CLONES int64_t Padded(int64_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
 
-// A factor of which single elements are read: element (i, j) at data[i * row + j * column].
-struct Scalars {
-  const float* data;
-  int64_t row, column;
-};
 // A factor or a result of which whole rows are; rows lie `stride` apart, padded to kLanes.
 struct Lines {
   float* data;
   int64_t stride;
   float* at(int64_t row) const { return data + row * stride; }
 };
-
-// c[r, 0 .. C lanes) (+)= sum over j < count of a(r, j) b[j].
-template <int R, int C>
-SWITCHYARD_IN_CLONES void Micro(const Scalars& a, const float* b, int64_t b_stride, int64_t count, float* c, int64_t c_stride, bool add) {
-  Lanes sum[R][C];
-  for (int r = 0; r < R; ++r) {
-    for (int l = 0; l < C; ++l) sum[r][l] = add ? *reinterpret_cast<const Lanes*>(c + r * c_stride + l * kLanes) : Lanes{};
-  }
-  for (int64_t j = 0; j < count; ++j) {
-    Lanes line[C];
-    for (int l = 0; l < C; ++l) line[l] = *reinterpret_cast<const Lanes*>(b + j * b_stride + l * kLanes);
-    for (int r = 0; r < R; ++r) {
-      const float factor = a.data[r * a.row + j * a.column];
-      for (int l = 0; l < C; ++l) sum[r][l] += factor * line[l];
-    }
-  }
-  for (int r = 0; r < R; ++r) {
-    for (int l = 0; l < C; ++l) *reinterpret_cast<Lanes*>(c + r * c_stride + l * kLanes) = sum[r][l];
-  }
-}
 
 // c [kRows, width] (+)= a [kRows, count] b [count, width]; width is padded.
 SWITCHYARD_IN_CLONES void Multiply(const Scalars& a, const Lines& b, int64_t count, int64_t width, const Lines& c, bool add) {

@@ -3,17 +3,16 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <cstring>
-#include <optional>
-#include <vector>
 
+#include "engine/kernels/aligned_buffer.h"
+#include "engine/kernels/expert_backward.h"
 #include "trainer/nn/loops.h"
 
 namespace switchyard::trainer {
 
 namespace {
 
-constexpr int64_t kTile = 12;  // rows: two of the kernels' blocks, and the tiles stay in the second-level cache
+constexpr int64_t kTile = 12;  // rows: what a tile leaves for the low-rank products stays in the second-level cache
 
 template <typename Work>
 void ForTiles(kernels::ThreadPool& pool, int64_t rows, const Work& work) {
@@ -22,113 +21,132 @@ void ForTiles(kernels::ThreadPool& pool, int64_t rows, const Work& work) {
   });
 }
 
-kernels::WeightType TypeOf(const TrainCompute& compute) {
-  return compute.dtype == at::kBFloat16 ? kernels::WeightType::kBF16 : kernels::WeightType::kF32;
-}
+// A thread's memory for one tile.
+struct Scratch {
+  kernels::AlignedBuffer gate, up, low_rank, packed;
 
-// Rows of a tile as products read them, and the few floats of their low-rank products. One a call of a tile.
-class Scratch {
- public:
-  Scratch(const TrainCompute& compute, int64_t width, int64_t rank)
-      : compute_(compute),
-        packed_(at::empty({kTile * kernels::PackedRowBytes(TypeOf(compute), std::max(width, rank))}, at::kByte)),
-        low_rank(static_cast<size_t>(kTile * rank)) {}
-
-  const void* Pack(const float* x, int64_t rows, int64_t width) {
-    kernels::PackRows(*compute_.pool, x, rows, width, width, TypeOf(compute_), packed_.mutable_data_ptr());
-    return packed_.const_data_ptr();
+  static void* Rows(kernels::AlignedBuffer& buffer, kernels::WeightType type, int64_t width) {
+    return buffer.Resize(static_cast<size_t>(kTile * kernels::PackedRowBytes(type, width)));
   }
-
- private:
-  const TrainCompute& compute_;
-  at::Tensor packed_;
-
- public:
-  std::vector<float> low_rank;  // [kTile, rank]
+  float* LowRank(int64_t rank) { return static_cast<float*>(low_rank.Resize(static_cast<size_t>(kTile * rank) * sizeof(float))); }
 };
 
-int64_t LargestRank(const LoraBlock& lora) {
-  int64_t rank = 0;
-  for (const auto* matrix : {&lora.gate, &lora.up, &lora.down}) rank = matrix->has_value() ? std::max(rank, (*matrix)->rank()) : rank;
-  return rank;
+Scratch& OfThisThread() {
+  thread_local Scratch scratch;
+  return scratch;
 }
 
-void GatherTile(const float* from, const int64_t* rows, int64_t count, int64_t width, float* to) {
-  for (int64_t i = 0; i < count; ++i) std::memcpy(to + i * width, from + rows[i] * width, static_cast<size_t>(width) * sizeof(float));
+int64_t RowBytes(const LoraBlock& lora, kernels::WeightType type) {
+  int64_t rank = 0;
+  for (const auto* matrix : {&lora.gate, &lora.up, &lora.down}) rank = matrix->has_value() ? std::max(rank, (*matrix)->rank()) : rank;
+  return kernels::PackedRowBytes(type, rank);
 }
+
+const void* At(const std::optional<PackedRows>& rows, int64_t row) { return rows ? rows->at(row) : nullptr; }
+const kernels::PackedMatrix* B(const std::optional<LoraMatrix>& matrix) { return matrix ? &matrix->packed_b() : nullptr; }
 
 }  // namespace
 
-PackedRows ExpertTiles::Forward(std::span<const float> weights, float* h) const {
-  std::optional<PackedRows> zg, zu;
-  if (lora.gate) zg.emplace(lora.gate->PackShrunk(x));
-  if (lora.up) zu.emplace(lora.up->PackShrunk(x));
+LowRank::LowRank(const TrainCompute& compute, const LoraBlock& lora, const PackedRows& x, const PackedRows* dy) {
+  if (lora.empty()) return;
+  const int64_t bytes = RowBytes(lora, compute.type());
+  if (lora.gate) gate.emplace(lora.gate->PackShrunk(x, bytes));
+  if (lora.up) up.emplace(lora.up->PackShrunk(x, bytes));
+  if (lora.down && dy != nullptr) down.emplace(lora.down->PackShrunkBack(*dy, bytes));
+}
+
+LowRank LowRank::Gather(std::span<const int64_t> rows) const {
+  LowRank some;
+  if (gate) some.gate.emplace(gate->Gather(rows));
+  if (up) some.up.emplace(up->Gather(rows));
+  if (down) some.down.emplace(down->Gather(rows));
+  return some;
+}
+
+PackedRows ExpertTiles::Forward(const LowRank& z, std::span<const int64_t> rows, std::span<const float> weights, uint8_t* first,
+                                float* h) const {
+  const auto n = static_cast<int64_t>(rows.size());
   const int64_t rank = lora.down ? lora.down->rank() : 0;
-  at::Tensor z = at::empty({x.rows(), rank}, at::kFloat);
-  float* all_z = z.mutable_data_ptr<float>();
-  ForTiles(*compute.pool, x.rows(), [&](int64_t begin, int64_t end) {
-    const int64_t count = end - begin, size = kTile * width;
-    at::Tensor tiles = at::empty({3 * size}, at::kFloat);
-    float *g = tiles.mutable_data_ptr<float>(), *u = g + size, *own = u + size;
-    GatherTile(gate, &rows[begin], count, width, g);
-    GatherTile(up, &rows[begin], count, width, u);
-    if (zg) lora.gate->AddDelta(zg->at(begin), count, g, nullptr);
-    if (zu) lora.up->AddDelta(zu->at(begin), count, u, nullptr);
-    loops::SwiGlu(g, u, count * width, own);
-    for (int64_t i = 0; i < count; ++i) loops::Axpy(weights[begin + i], own + i * width, width, h + rows[begin + i] * width);
+  const kernels::WeightType type = compute.type();
+  at::Tensor z_down = at::empty({n, rank}, at::kFloat);
+  float* all_z = z_down.mutable_data_ptr<float>();
+  ForTiles(*compute.pool, n, [&](int64_t begin, int64_t end) {
+    uint8_t fresh[kTile];
+    for (int64_t i = begin; i < end; ++i) fresh[i - begin] = first[rows[i]];
+    kernels::ExpertHiddenArgs args;
+    args.type = type;
+    args.gate = gate;
+    args.up = up;
+    args.h = h;
+    args.stride = width;
+    args.count = end - begin;
+    args.rows = &rows[begin];
+    args.weights = &weights[begin];
+    args.first = fresh;
+    args.gate_b = B(lora.gate);
+    args.gate_z = At(z.gate, begin);
+    args.up_b = B(lora.up);
+    args.up_z = At(z.up, begin);
+    args.z_bytes = RowBytes(lora, type);
+    if (lora.down) args.hidden = Scratch::Rows(OfThisThread().gate, type, width);
+    kernels::ExpertHidden(args, 0, width);
+    for (int64_t i = begin; i < end; ++i) first[rows[i]] = 0;
     if (!lora.down) return;
-    Scratch scratch(compute, width, rank);
-    lora.down->ShrinkTile(scratch.Pack(own, count, width), count, all_z + begin * rank);
+    lora.down->ShrinkTile(args.hidden, end - begin, all_z + begin * rank);
     for (int64_t i = begin; i < end; ++i) loops::Scale(weights[i] * lora.down->scale(), rank, all_z + i * rank);
   });
-  return PackedRows(compute, all_z, x.rows(), rank);
+  return PackedRows(compute, all_z, n, rank);
 }
 
 void AddDownTiles(kernels::ThreadPool& pool, const LoraMatrix& down, const PackedRows& z, std::span<const int64_t> rows, float* y) {
-  ForTiles(pool, z.rows(), [&](int64_t begin, int64_t end) { down.AddDelta(z.at(begin), end - begin, y, &rows[begin]); });
+  ForTiles(pool, z.rows(), [&](int64_t begin, int64_t end) { down.AddDelta(z.at(begin), end - begin, &rows[begin], y); });
 }
 
-void ExpertTiles::Backward(const Back& back) const {
-  std::optional<PackedRows> zg, zu, e_down;
-  if (lora.gate) zg.emplace(lora.gate->PackShrunk(x));
-  if (lora.up) zu.emplace(lora.up->PackShrunk(x));
-  if (lora.down) e_down.emplace(lora.down->PackShrunkBack(back.dy));
-  const int64_t rank = LargestRank(lora);
-  ForTiles(*compute.pool, x.rows(), [&](int64_t begin, int64_t end) {
-    const int64_t count = end - begin, size = kTile * width;
-    at::Tensor tiles = at::empty({3 * size}, at::kFloat);
-    float *g = tiles.mutable_data_ptr<float>(), *u = g + size, *d = u + size;
-    GatherTile(gate, &rows[begin], count, width, g);
-    GatherTile(up, &rows[begin], count, width, u);
-    GatherTile(back.d, &rows[begin], count, width, d);
-    if (zg) lora.gate->AddDelta(zg->at(begin), count, g, nullptr);
-    if (zu) lora.up->AddDelta(zu->at(begin), count, u, nullptr);
-    if (e_down) lora.down->AddDeltaBack(e_down->at(begin), count, d, nullptr);
-    if (back.dots != nullptr) {
-      for (int64_t i = 0; i < count; ++i) back.dots[begin + i] = loops::SwiGluDot(g + i * width, u + i * width, d + i * width, width);
+void ExpertTiles::Backward(const LowRank& z, std::span<const int64_t> rows, const Back& back) const {
+  const kernels::WeightType type = compute.type();
+  ForTiles(*compute.pool, static_cast<int64_t>(rows.size()), [&](int64_t begin, int64_t end) {
+    const int64_t count = end - begin;
+    Scratch& scratch = OfThisThread();
+    uint8_t fresh[kTile];
+    kernels::ExpertBackwardArgs args;
+    args.type = type;
+    args.gate = gate;
+    args.up = up;
+    args.back = back.d;
+    args.stride = width;
+    args.count = count;
+    args.rows = &rows[begin];
+    args.gate_b = B(lora.gate);
+    args.gate_z = At(z.gate, begin);
+    args.up_b = B(lora.up);
+    args.up_z = At(z.up, begin);
+    args.down_a = lora.down ? &lora.down->packed_a_transposed() : nullptr;
+    args.down_z = At(z.down, begin);
+    args.z_bytes = RowBytes(lora, type);
+    if (back.dots != nullptr) args.dots = back.dots + begin;
+    if (!back.weights.empty()) {
+      for (int64_t i = begin; i < end; ++i) fresh[i - begin] = back.first[rows[i]];
+      args.weights = &back.weights[begin];
+      args.first = fresh;
+      args.dgate = back.dgate;
+      args.dup = back.dup;
+      if (lora.gate) args.own_dgate = Scratch::Rows(scratch.gate, type, width);
+      if (lora.up) args.own_dup = Scratch::Rows(scratch.up, type, width);
     }
+    kernels::ExpertBackward(args, width);
     if (back.weights.empty()) return;
-    // The rows that took the expert, moved together; their gradients take the place of gate and up.
-    int64_t chosen[kTile], taken = 0;
-    for (int64_t i = 0; i < count; ++i) {
-      const float weight = back.weights[begin + i];
-      if (weight == 0) continue;
-      const int64_t from = i * width, to = taken * width, row = rows[begin + i] * width;
-      loops::SwiGluBackward(g + from, u + from, d + from, weight, width, /*accumulate=*/false, g + to, u + to);
-      loops::Axpy(1.0f, g + to, width, back.dgate + row);
-      loops::Axpy(1.0f, u + to, width, back.dup + row);
-      chosen[taken++] = rows[begin + i];
-    }
-    if (taken == 0) return;
-    Scratch scratch(compute, width, rank);
-    const auto through = [&](const std::optional<LoraMatrix>& matrix, const float* gradient) {
+    for (int64_t i = begin; i < end; ++i) back.first[rows[i]] = 0;
+    const auto through = [&](const std::optional<LoraMatrix>& matrix, const void* gradient) {
       if (!matrix) return;
-      float* e = scratch.low_rank.data();
-      matrix->ShrinkBackTile(scratch.Pack(gradient, taken, width), taken, e);
-      matrix->AddDeltaBack(scratch.Pack(e, taken, matrix->rank()), taken, back.dx, chosen);
+      float* e = scratch.LowRank(matrix->rank());
+      matrix->ShrinkBackTile(gradient, count, e);
+      const kernels::RunInline inline_work;  // this is the pool's work already
+      void* packed = Scratch::Rows(scratch.packed, type, matrix->rank());
+      kernels::PackRows(*compute.pool, e, count, matrix->rank(), matrix->rank(), type, packed);
+      matrix->AddDeltaBack(packed, count, &rows[begin], back.dx);
     };
-    through(lora.gate, g);
-    through(lora.up, u);
+    through(lora.gate, args.own_dgate);
+    through(lora.up, args.own_dup);
   });
 }
 

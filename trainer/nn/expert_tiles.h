@@ -1,10 +1,11 @@
-// One expert's part of a mixture, a few rows at a time: the hidden units of a tile are built, used and forgotten in the second-level cache,
-// so that no [rows, M] matrix of any expert is written. For experts that do not train themselves and see no dropout.
+// One expert's part of a mixture, a few rows at a time: its hidden units are built in registers, used and forgotten, so that no [rows, M]
+// matrix of any expert is written. For experts that do not train themselves and see no dropout; the base is one without adapters.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "trainer/nn/lora.h"
@@ -12,29 +13,37 @@
 
 namespace switchyard::trainer {
 
-// What the tiles of one expert read. Borrowed; used on the training thread, which owns the pool's work.
+// What an expert's products with B, and with Aᵀ on the way back, start from, for n rows: scale A x of gate and up, scale Bᵀ dy of down; packed, rows equally far
+// apart, absent where there is no matrix.
+struct LowRank {
+  LowRank() = default;
+  // x [n, H], dy [n, H] or null.
+  LowRank(const TrainCompute& compute, const LoraBlock& lora, const PackedRows& x, const PackedRows* dy);
+  LowRank Gather(std::span<const int64_t> rows) const;
+
+  std::optional<PackedRows> gate, up, down;
+};
+
+// Borrowed; used on the training thread, which owns the pool's work.
 struct ExpertTiles {
   const TrainCompute& compute;
   const LoraBlock& lora;
-  const PackedRows& x;            // [n]: the block's inputs of `rows`
-  std::span<const int64_t> rows;  // [n] distinct rows of the batch
-  const float *gate, *up;         // [T, M]: G and U
-  int64_t hidden, width;          // H, M
+  const float *gate, *up;  // [T, M]: G and U
+  int64_t hidden, width;   // H, M
 
-  // h [T, M] += weights[i] h_e for the expert's rows. Returns scale * weight * Ad h_e as packed rows of rank, for AddDownTiles; without
-  // a matrix on the down projection, of no width.
-  PackedRows Forward(std::span<const float> weights, float* h) const;
+  // h [T, M], row rows[i] (+)= weights[i] h_e of n distinct rows: written where first [T] says so, which is then cleared. Returns
+  // scale * weight * Ad h_e as packed rows of rank, for AddDownTiles; without a matrix on the down projection, of no width.
+  PackedRows Forward(const LowRank& z, std::span<const int64_t> rows, std::span<const float> weights, uint8_t* first, float* h) const;
 
   struct Back {
-    const PackedRows& dy;  // [n]: the block's output gradients of `rows`
-    const float* d;        // [T, M]: D = Wdᵀ dy
-    float* dots;           // [n] <h_e, D + s Adᵀ Bdᵀ dy>, or null
-    // [n], or empty: dots alone. Rows of weight 0 have dots alone, too.
-    std::span<const float> weights;
-    float *dgate, *dup;  // [T, M]: += the gradients of the expert's gate and up
-    float* dx;           // [T, H]: += what comes back through A
+    const float* d;                  // [T, M]: D = Wdᵀ dy
+    float* dots;                     // [n] <h_e, D + s Adᵀ Bdᵀ dy>, or null
+    std::span<const float> weights;  // [n], or empty: dots alone
+    uint8_t* first;                  // [T], of dgate and dup, as above
+    float *dgate, *dup;              // [T, M]: (+)= the gradients of the expert's gate and up
+    float* dx;                       // [T, H]: += what comes back through A
   };
-  void Backward(const Back& back) const;
+  void Backward(const LowRank& z, std::span<const int64_t> rows, const Back& back) const;
 };
 
 // y [T, H], row rows[i] += Bd z[i], of what Forward returned.

@@ -179,10 +179,7 @@ class FastModel final : public TrainableModel {
     bool found = false;
     for (const LoraExpert& expert : experts) {
       for (size_t l = 0; l < expert.layers.size(); ++l) {
-        const LoraBlock& block = expert.layers[l];
-        bool trains = false;
-        for (const auto* matrix : {&block.gate, &block.up, &block.down}) trains |= matrix->has_value() && (*matrix)->trainable();
-        if (!trains) continue;
+        if (!expert.layers[l].trains()) continue;
         lowest = found ? std::min(lowest, l) : l;
         found = true;
         break;

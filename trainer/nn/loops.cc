@@ -22,6 +22,13 @@ SWITCHYARD_IN_CLONES void AxpyInline(float a, const float* x, int64_t n, float* 
   for (int64_t i = 0; i < n; ++i) y[i] += a * x[i];
 }
 
+// "lowbias32" of Wellons' hash prospector: every bit of x moves every bit of the result.
+SWITCHYARD_IN_CLONES uint32_t Hash(uint32_t x) {
+  x = (x ^ (x >> 16)) * 0x7feb352du;
+  x = (x ^ (x >> 15)) * 0x846ca68bu;
+  return x ^ (x >> 16);
+}
+
 }  // namespace
 
 SWITCHYARD_CLONES
@@ -92,6 +99,51 @@ void Rotate(float* head, const float* cos, const float* sin, int64_t dim, bool b
     const float a = head[i], b = head[half + i], s = sign * sin[i];
     head[i] = a * cos[i] - b * s;
     head[half + i] = b * cos[i] + a * s;
+  }
+}
+
+SWITCHYARD_CLONES
+void BiasReluDrop(const float* bias, int64_t n, double dropout, uint64_t seed, int64_t first, float* hidden) {
+  if (dropout <= 0) {
+    for (int64_t i = 0; i < n; ++i) {
+      const float v = hidden[i] + bias[i];
+      hidden[i] = v > 0 ? v : 0.0f;
+    }
+    return;
+  }
+  const auto limit = static_cast<uint32_t>(dropout * 4294967296.0), low = static_cast<uint32_t>(seed) + static_cast<uint32_t>(first),
+             high = static_cast<uint32_t>(seed >> 32);
+  const auto scale = static_cast<float>(1.0 / (1.0 - dropout));
+  for (int64_t i = 0; i < n; ++i) {
+    const float v = hidden[i] + bias[i], kept = v > 0 ? v * scale : 0.0f;
+    hidden[i] = Hash(Hash(low + static_cast<uint32_t>(i)) ^ high) < limit ? 0.0f : kept;
+  }
+}
+
+SWITCHYARD_CLONES
+void MlpHiddenBackward(const float* dlogits, const float* w, const float* hidden, int64_t experts, int64_t n, float scale, float* d) {
+  for (int64_t i = 0; i < n; ++i) d[i] = 0;
+  for (int64_t e = 0; e < experts; ++e) AxpyInline(scale * dlogits[e], w + e * n, n, d);
+  for (int64_t i = 0; i < n; ++i) d[i] = hidden[i] > 0 ? d[i] : 0.0f;
+}
+
+SWITCHYARD_CLONES
+void AddTransposedProduct(const Rows& a, const Rows& b, int64_t rows, int64_t m, int64_t begin, int64_t end, float* sum,
+                          int64_t sum_stride) {
+  int64_t at = begin;
+  for (; at + 4 * kLanes <= end; at += 4 * kLanes) {
+    int64_t i = 0;
+    for (; i + 4 <= m; i += 4)
+      Micro<4, 4>({a.data + i, 1, a.stride}, b.data + at, b.stride, rows, sum + i * sum_stride + at, sum_stride, /*add=*/true);
+    for (; i < m; ++i) Micro<1, 4>({a.data + i, 1, a.stride}, b.data + at, b.stride, rows, sum + i * sum_stride + at, sum_stride, true);
+  }
+  for (; at + kLanes <= end; at += kLanes) {
+    for (int64_t i = 0; i < m; ++i)
+      Micro<1, 1>({a.data + i, 1, a.stride}, b.data + at, b.stride, rows, sum + i * sum_stride + at, sum_stride, true);
+  }
+  for (int64_t row = 0; row < rows && at < end; ++row) {
+    for (int64_t i = 0; i < m; ++i)
+      AxpyInline(a.data[row * a.stride + i], b.data + row * b.stride + at, end - at, sum + i * sum_stride + at);
   }
 }
 

@@ -26,6 +26,20 @@ void Scale(float a, int64_t n, float* y);                 // y *= a
 // Turns both halves of a head by the angle whose cosines and sines are given (Hugging Face's layout), or back.
 void Rotate(float* head, const float* cos, const float* sin, int64_t dim, bool back);
 
+// hidden [n], in place = drop(relu(hidden + bias)), what stays times 1 / (1 - dropout). Element i is dropped or not by (seed, first + i).
+void BiasReluDrop(const float* bias, int64_t n, double dropout, uint64_t seed, int64_t first, float* hidden);
+// The way back through that and logits [experts] = w [experts, n] hidden: d [n] = scale wᵀ dlogits where hidden > 0, else 0.
+void MlpHiddenBackward(const float* dlogits, const float* w, const float* hidden, int64_t experts, int64_t n, float scale, float* d);
+
+// sum [m, .] += aᵀ b over `rows`, columns [begin, end) of b and sum; a [rows, m]. Rows of a and b lie `stride` floats apart, of sum
+// sum_stride.
+struct Rows {
+  const float* data;
+  int64_t stride;
+};
+void AddTransposedProduct(const Rows& a, const Rows& b, int64_t rows, int64_t m, int64_t begin, int64_t end, float* sum,
+                          int64_t sum_stride);
+
 // Softmax cross entropy of one row of logits [n], in place: logits becomes (softmax - onehot(target)) * scale. Returns -log p(target);
 // *correct says whether target is the (lowest) argmax.
 float CrossEntropyRow(float* logits, int64_t n, int64_t target, float scale, bool* correct);

@@ -55,6 +55,7 @@ class MixtureBlock {
 
  private:
   struct Rows;
+  struct Way;
 
   const TrainCompute* compute_;
   PackedLinear gate_, up_, down_;

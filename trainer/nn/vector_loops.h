@@ -34,4 +34,34 @@ SWITCHYARD_IN_CLONES float Exp(float x) {
   return p * std::bit_cast<float>((static_cast<int32_t>(n) + 127) << 23);
 }
 
+// A vector that the compiler cuts to what the instruction set has.
+constexpr int64_t kLanes = 16;
+using Lanes = float __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
+
+// A factor of which single elements are read: element (i, j) at data[i * row + j * column].
+struct Scalars {
+  const float* data;
+  int64_t row, column;
+};
+
+// c[r, 0 .. C lanes) (+)= sum over j < count of a(r, j) b[j].
+template <int R, int C>
+SWITCHYARD_IN_CLONES void Micro(const Scalars& a, const float* b, int64_t b_stride, int64_t count, float* c, int64_t c_stride, bool add) {
+  Lanes sum[R][C];
+  for (int r = 0; r < R; ++r) {
+    for (int l = 0; l < C; ++l) sum[r][l] = add ? *reinterpret_cast<const Lanes*>(c + r * c_stride + l * kLanes) : Lanes{};
+  }
+  for (int64_t j = 0; j < count; ++j) {
+    Lanes line[C];
+    for (int l = 0; l < C; ++l) line[l] = *reinterpret_cast<const Lanes*>(b + j * b_stride + l * kLanes);
+    for (int r = 0; r < R; ++r) {
+      const float factor = a.data[r * a.row + j * a.column];
+      for (int l = 0; l < C; ++l) sum[r][l] += factor * line[l];
+    }
+  }
+  for (int r = 0; r < R; ++r) {
+    for (int l = 0; l < C; ++l) *reinterpret_cast<Lanes*>(c + r * c_stride + l * kLanes) = sum[r][l];
+  }
+}
+
 }  // namespace switchyard::trainer::loops
