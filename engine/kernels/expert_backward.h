@@ -14,8 +14,8 @@ namespace switchyard::kernels {
 // Row i's results depend on that row alone, bit for bit. All columns in one call, on the calling thread.
 struct ExpertBackwardArgs {
   WeightType type = WeightType::kF32;  // of all the packed things below
-  const float* gate = nullptr;         // [., columns] of the base, these five rows `stride` elements apart
-  const float* up = nullptr;
+  const void* gate = nullptr;          // [., columns] of the base in `type`, these five rows `stride` elements apart
+  const void* up = nullptr;
   const float* back = nullptr;  // the gradient that arrives at the hidden units through the base's down projection
   int64_t stride = 0;
   int64_t count = 0;

@@ -11,6 +11,7 @@ template <typename Step>
 struct HiddenBackKernel {
   using S = typename Step::Simd;
   using F = typename S::F;
+  using Base = typename Step::W;  // what gate and up are kept in: the type of the weights
   static constexpr int L = S::kLanes;
   static constexpr int kRows = 4;
   static constexpr int kPanels = S::kPanels > 1 ? S::kPanels / 2 : 1;  // gate, up and back of them
@@ -48,8 +49,8 @@ struct HiddenBackKernel {
   template <int R, int C, bool kGradients>
   static void Micro(const HiddenBackArgs& t, int64_t row, int64_t panel, F (&dots)[R]) {
     F gate[R][C], up[R][C], back[R][C];
-    ExpandRows<Step, R, C>(t.gate, t.stride, t.rows, t.columns, t.gate_lora, row, panel, gate);
-    ExpandRows<Step, R, C>(t.up, t.stride, t.rows, t.columns, t.up_lora, row, panel, up);
+    ExpandRows<Step, R, C>(static_cast<const Base*>(t.gate), t.stride, t.rows, t.columns, t.gate_lora, row, panel, gate);
+    ExpandRows<Step, R, C>(static_cast<const Base*>(t.up), t.stride, t.rows, t.columns, t.up_lora, row, panel, up);
     ExpandRows<Step, R, C>(t.back, t.stride, t.rows, t.columns, t.back_lora, row, panel, back);
     const F one = S::Set1(1.0f);
 #pragma GCC unroll 16

@@ -10,10 +10,19 @@
 
 namespace switchyard::kernels {
 
+template <typename S>
+SWITCHYARD_INLINE typename S::F LoadWide(const float* p, int64_t lanes) {
+  return LoadSome<S>(p, lanes);
+}
+template <typename S>
+SWITCHYARD_INLINE typename S::F LoadWide(const uint16_t* p, int64_t lanes) {
+  return lanes == S::kLanes ? S::LoadBf16(p) : S::LoadBf16N(p, lanes);
+}
+
 // Rows [row, row + R) of [., columns] at `base`, columns from `panel` on, plus the low-rank product.
-template <typename Step, int R, int C>
-SWITCHYARD_INLINE void ExpandRows(const float* base, int64_t stride, const int64_t* rows, int64_t columns, const HiddenLora& lora,
-                                  int64_t row, int64_t panel, typename Step::Simd::F (&acc)[R][C]) {
+template <typename Step, int R, int C, typename T>
+SWITCHYARD_INLINE void ExpandRows(const T* base, int64_t stride, const int64_t* rows, int64_t columns, const HiddenLora& lora, int64_t row,
+                                  int64_t panel, typename Step::Simd::F (&acc)[R][C]) {
   using S = typename Step::Simd;
   constexpr int L = S::kLanes;
 #pragma GCC unroll 16
@@ -21,7 +30,7 @@ SWITCHYARD_INLINE void ExpandRows(const float* base, int64_t stride, const int64
 #pragma GCC unroll 16
     for (int c = 0; c < C; ++c) {
       const int64_t column = (panel + c) * L, left = columns - column;
-      acc[r][c] = LoadSome<S>(base + rows[row + r] * stride + column, left < L ? left : L);
+      acc[r][c] = LoadWide<S>(base + rows[row + r] * stride + column, left < L ? left : L);
     }
   }
   const auto* z = static_cast<const typename Step::X*>(lora.z) + row * lora.z_stride;

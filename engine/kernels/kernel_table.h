@@ -65,8 +65,8 @@ struct HiddenArgs {
 
 // See ExpertBackward in expert_backward.h.
 struct HiddenBackArgs {
-  const float* gate;
-  const float* up;
+  const void* gate;
+  const void* up;
   const float* back;
   int64_t stride;
   int64_t count, columns;

@@ -71,13 +71,19 @@ class World {
         own_u(own_g.size()) {
     std::iota(rows.rbegin(), rows.rend(), 1);
     for (int64_t i = 0; i < c.rows; ++i) first[i] = i % 3 == 0;
+    if (type == WeightType::kF32) return;
+    for (const auto& [wide, narrow] : {std::pair{&gate, &narrow_gate}, {&up, &narrow_up}}) {
+      narrow->resize(wide->size());
+      F32ToBf16(wide->data(), static_cast<int64_t>(wide->size()), narrow->data());
+      Bf16ToF32(narrow->data(), static_cast<int64_t>(wide->size()), wide->data());
+    }
   }
 
   ExpertBackwardArgs Args() {
     ExpertBackwardArgs args;
     args.type = type_;
-    args.gate = gate.data();
-    args.up = up.data();
+    args.gate = type_ == WeightType::kF32 ? static_cast<const void*>(gate.data()) : narrow_gate.data();
+    args.up = type_ == WeightType::kF32 ? static_cast<const void*>(up.data()) : narrow_up.data();
     args.back = back.data();
     args.stride = stride_;
     args.count = c_.rows;
@@ -106,6 +112,7 @@ class World {
 
  public:
   std::vector<float> gate, up, back, dgate, dup, weights, dots;
+  std::vector<bf16> narrow_gate, narrow_up;  // of a bf16 kernel: what it reads
   std::vector<int64_t> rows;
   std::vector<uint8_t> first;
   Adapter g, u, d;

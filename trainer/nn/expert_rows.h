@@ -73,6 +73,14 @@ class ExpertRows {
     });
     return to;
   }
+  float* Copy(kernels::ThreadPool& pool, const kernels::bf16* from, int64_t width, at::Tensor* scratch) const {
+    *scratch = at::empty({count_, width}, at::kFloat);
+    float* to = scratch->mutable_data_ptr<float>();
+    pool.ParallelFor(count_, kRowGrain, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) kernels::Bf16ToF32(from + (*this)[i] * width, width, to + i * width);
+    });
+    return to;
+  }
   // to[row] += from[i]
   void ScatterAdd(kernels::ThreadPool& pool, const float* from, int64_t width, float* to) const {
     pool.ParallelFor(count_, kRowGrain, [&](int64_t begin, int64_t end) {

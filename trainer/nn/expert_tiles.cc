@@ -63,8 +63,7 @@ LowRank LowRank::Gather(std::span<const int64_t> rows) const {
   return some;
 }
 
-PackedRows ExpertTiles::Forward(const LowRank& z, std::span<const int64_t> rows, std::span<const float> weights, uint8_t* first,
-                                float* h) const {
+PackedRows ExpertTiles::Forward(const LowRank& z, std::span<const int64_t> rows, const Front& front) const {
   const auto n = static_cast<int64_t>(rows.size());
   const int64_t rank = lora.down ? lora.down->rank() : 0;
   const kernels::WeightType type = compute.type();
@@ -72,16 +71,16 @@ PackedRows ExpertTiles::Forward(const LowRank& z, std::span<const int64_t> rows,
   float* all_z = z_down.mutable_data_ptr<float>();
   ForTiles(*compute.pool, n, [&](int64_t begin, int64_t end) {
     uint8_t fresh[kTile];
-    for (int64_t i = begin; i < end; ++i) fresh[i - begin] = first[rows[i]];
+    for (int64_t i = begin; i < end; ++i) fresh[i - begin] = front.first[rows[i]];
     kernels::ExpertHiddenArgs args;
     args.type = type;
-    args.gate = gate;
-    args.up = up;
-    args.h = h;
+    args.gate = front.gate;
+    args.up = front.up;
+    args.h = front.h;
     args.stride = width;
     args.count = end - begin;
     args.rows = &rows[begin];
-    args.weights = &weights[begin];
+    args.weights = &front.weights[begin];
     args.first = fresh;
     args.gate_b = B(lora.gate);
     args.gate_z = At(z.gate, begin);
@@ -90,10 +89,10 @@ PackedRows ExpertTiles::Forward(const LowRank& z, std::span<const int64_t> rows,
     args.z_bytes = RowBytes(lora, type);
     if (lora.down) args.hidden = Scratch::Rows(OfThisThread().gate, type, width);
     kernels::ExpertHidden(args, 0, width);
-    for (int64_t i = begin; i < end; ++i) first[rows[i]] = 0;
+    for (int64_t i = begin; i < end; ++i) front.first[rows[i]] = 0;
     if (!lora.down) return;
     lora.down->ShrinkTile(args.hidden, end - begin, all_z + begin * rank);
-    for (int64_t i = begin; i < end; ++i) loops::Scale(weights[i] * lora.down->scale(), rank, all_z + i * rank);
+    for (int64_t i = begin; i < end; ++i) loops::Scale(front.weights[i] * lora.down->scale(), rank, all_z + i * rank);
   });
   return PackedRows(compute, all_z, n, rank);
 }
@@ -110,8 +109,8 @@ void ExpertTiles::Backward(const LowRank& z, std::span<const int64_t> rows, cons
     uint8_t fresh[kTile];
     kernels::ExpertBackwardArgs args;
     args.type = type;
-    args.gate = gate;
-    args.up = up;
+    args.gate = back.gate;
+    args.up = back.up;
     args.back = back.d;
     args.stride = width;
     args.count = count;

@@ -28,14 +28,20 @@ struct LowRank {
 struct ExpertTiles {
   const TrainCompute& compute;
   const LoraBlock& lora;
-  const float *gate, *up;  // [T, M]: G and U
-  int64_t hidden, width;   // H, M
+  int64_t hidden, width;  // H, M
 
-  // h [T, M], row rows[i] (+)= weights[i] h_e of n distinct rows: written where first [T] says so, which is then cleared. Returns
-  // scale * weight * Ad h_e as packed rows of rank, for AddDownTiles; without a matrix on the down projection, of no width.
-  PackedRows Forward(const LowRank& z, std::span<const int64_t> rows, std::span<const float> weights, uint8_t* first, float* h) const;
+  struct Front {
+    const float *gate, *up;          // [T, M]: G and U
+    std::span<const float> weights;  // [n]
+    uint8_t* first;                  // [T]: which rows of h are written; others are added to. Those written are cleared
+    float* h;                        // [T, M], row rows[i] (+)= weights[i] h_e
+  };
+  // Of n distinct rows. Returns scale * weight * Ad h_e as packed rows of rank, for AddDownTiles; without a matrix on the down projection,
+  // of no width.
+  PackedRows Forward(const LowRank& z, std::span<const int64_t> rows, const Front& front) const;
 
   struct Back {
+    const void *gate, *up;           // [T, M]: G and U in compute's type
     const float* d;                  // [T, M]: D = Wdᵀ dy
     float* dots;                     // [n] <h_e, D + s Adᵀ Bdᵀ dy>, or null
     std::span<const float> weights;  // [n], or empty: dots alone

@@ -317,7 +317,7 @@ class FastModel final : public TrainableModel {
     const at::Tensor x2 = RmsNorm(saved->h_mid, layer.weights->post_attention_norm);
     RETURN_IF_ERROR(Route(static_cast<int32_t>(l), plan, x2, pass, saved, result));
     at::Tensor y = New(rows, h.size(1));
-    layer.mixture.Forward(Data(x2), saved->gates, layer.experts, Dropout(l, pass), &saved->mixture, Data(y));
+    layer.mixture.Forward(Data(x2), saved->gates, layer.experts, Dropout(l, pass), pass != nullptr ? &saved->mixture : nullptr, Data(y));
     y.add_(saved->h_mid);
     return y;
   }
@@ -373,7 +373,7 @@ class FastModel final : public TrainableModel {
                      at::Tensor* dh) {
     Layer& layer = layers_[l];
     const int64_t rows = dh->size(0);
-    const at::Tensor x2 = RmsNorm(saved.h_mid, layer.weights->post_attention_norm);
+    const at::Tensor x2 = plan.router != nullptr ? saved.router_in.detach() : RmsNorm(saved.h_mid, layer.weights->post_attention_norm);
     at::Tensor dx2 = New(rows, x2.size(1)), dgates;
     if (plan.router != nullptr) dgates = New(rows, num_experts_);
     layer.mixture.Backward(Data(x2), saved.gates, layer.experts, Dropout(l, &pass), saved.mixture, Data(std::as_const(*dh)), Data(dx2),

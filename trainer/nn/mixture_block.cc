@@ -50,25 +50,18 @@ struct MixtureBlock::Rows {
   Dropped DropIn(Projection p) const { return Dropped(pool, dropout, p, rows, hidden); }
   Dropped DropDown() const { return Dropped(pool, dropout, Projection::kDown, rows, width); }
 
-  Hidden Compute(const float* x_all, const MixtureSaved& saved) const {
+  // gate, up [T, M]: G and U, of f32 or bf16.
+  template <typename T>
+  Hidden Compute(const float* x_all, const T* gate, const T* up) const {
     Hidden out;
     const int64_t n = rows.size();
     out.x = rows.Gather(pool, x_all, hidden, &out.x_rows);
     at::Tensor scratch;
-    if (lora.gate) {
-      float* pre = rows.Copy(pool, Data(saved.gate), width, &out.gate_rows);
-      out.zg = AddLora(*lora.gate, DropIn(Projection::kGate).Of(out.x, &scratch), n, pre);
-      out.gate = pre;
-    } else {
-      out.gate = rows.Gather(pool, Data(saved.gate), width, &out.gate_rows);
-    }
-    if (lora.up) {
-      float* pre = rows.Copy(pool, Data(saved.up), width, &out.up_rows);
-      out.zu = AddLora(*lora.up, DropIn(Projection::kUp).Of(out.x, &scratch), n, pre);
-      out.up = pre;
-    } else {
-      out.up = rows.Gather(pool, Data(saved.up), width, &out.up_rows);
-    }
+    float *pre_gate = rows.Copy(pool, gate, width, &out.gate_rows), *pre_up = rows.Copy(pool, up, width, &out.up_rows);
+    if (lora.gate) out.zg = AddLora(*lora.gate, DropIn(Projection::kGate).Of(out.x, &scratch), n, pre_gate);
+    if (lora.up) out.zu = AddLora(*lora.up, DropIn(Projection::kUp).Of(out.x, &scratch), n, pre_up);
+    out.gate = pre_gate;
+    out.up = pre_up;
     out.h = at::empty({n, width}, at::kFloat);
     float* h = Data(out.h);
     pool.ParallelFor(n, kRowGrain, [&](int64_t begin, int64_t end) {
@@ -123,6 +116,19 @@ void ZeroFirst(std::span<const int64_t> rows, int64_t width, const std::vector<f
   }
 }
 
+// A [T, M] matrix as it waits for the way back.
+at::Tensor Kept(const TrainCompute& compute, const at::Tensor& wide) {
+  if (compute.dtype != at::kBFloat16) return wide;
+  at::Tensor narrow = at::empty(wide.sizes(), at::kBFloat16);
+  auto* to = static_cast<kernels::bf16*>(narrow.mutable_data_ptr());
+  const float* from = Data(wide);
+  const int64_t width = wide.size(1);
+  compute.pool->ParallelFor(wide.size(0), kRowGrain, [&](int64_t begin, int64_t end) {
+    kernels::F32ToBf16(from + begin * width, (end - begin) * width, to + begin * width);
+  });
+  return narrow;
+}
+
 std::vector<int64_t> EveryRow(int64_t rows) {
   std::vector<int64_t> all(static_cast<size_t>(rows));
   std::iota(all.begin(), all.end(), int64_t{0});
@@ -135,21 +141,19 @@ void MixtureBlock::Forward(const float* x, const Gates& gates, const std::vector
                            MixtureSaved* saved, float* y) const {
   kernels::ThreadPool& pool = *compute_->pool;
   const int64_t rows = gates.rows, hidden = gate_.in_features(), width = gate_.out_features();
-  saved->gate = at::empty({rows, width}, at::kFloat);
-  saved->up = at::empty({rows, width}, at::kFloat);
+  at::Tensor gate = at::empty({rows, width}, at::kFloat), up = at::empty({rows, width}, at::kFloat);
   const PackedRows packed(*compute_, x, rows, hidden);
-  gate_.Forward(packed, Data(saved->gate));
-  up_.Forward(packed, Data(saved->up));
+  gate_.Forward(packed, Data(gate));
+  up_.Forward(packed, Data(up));
+  const float *g = Data(std::as_const(gate)), *u = Data(std::as_const(up));
   at::Tensor mixed = at::empty({rows, width}, at::kFloat);
   float* h = Data(mixed);
   std::vector<uint8_t> first(static_cast<size_t>(rows), 1);
   const std::vector<float> shares = BaseShares(gates, experts);
   const LoraBlock none;
-  const auto tiles_of = [&](const LoraBlock& lora) {
-    return ExpertTiles{*compute_, lora, Data(std::as_const(saved->gate)), Data(std::as_const(saved->up)), hidden, width};
-  };
+  const auto tiles_of = [&](const LoraBlock& lora) { return ExpertTiles{*compute_, lora, hidden, width}; };
   const Takers base(rows, [&](int64_t row) { return shares[row]; });
-  tiles_of(none).Forward({}, base.rows, base.weights, first.data(), h);
+  tiles_of(none).Forward({}, base.rows, {g, u, base.weights, first.data(), h});
   struct Down {
     ExpertRows rows;
     const LoraMatrix* lora;
@@ -169,7 +173,7 @@ void MixtureBlock::Forward(const float* x, const Gates& gates, const std::vector
       Takers mine(rows, [&](int64_t row) { return gates.at(row, e); });
       if (mine.rows.empty()) continue;
       const LowRank z(*compute_, lora, mine.others.empty() ? packed : packed.Gather(mine.rows), nullptr);
-      PackedRows z_down = tiles_of(lora).Forward(z, mine.rows, mine.weights, first.data(), h);
+      PackedRows z_down = tiles_of(lora).Forward(z, mine.rows, {g, u, mine.weights, first.data(), h});
       if (lora.down) tiled_downs.push_back({&*lora.down, std::move(mine.rows), std::move(z_down)});
       continue;
     }
@@ -177,7 +181,7 @@ void MixtureBlock::Forward(const float* x, const Gates& gates, const std::vector
     if (mine.size() == 0) continue;
     ZeroFirst(mine.List(), width, {h}, &first);
     const Rows work{*this, lora, mine, dropout, pool, hidden, width};
-    Hidden own = work.Compute(x, *saved);
+    Hidden own = work.Compute(x, g, u);
     const float* h_e = Data(std::as_const(own.h));
     pool.ParallelFor(mine.size(), kRowGrain, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) loops::Axpy(gates.at(mine[i], e), h_e + i * width, width, h + mine[i] * width);
@@ -188,6 +192,7 @@ void MixtureBlock::Forward(const float* x, const Gates& gates, const std::vector
     for (int64_t i = 0; i < mine.size(); ++i) loops::Scale(gates.at(mine[i], e), rank, z + i * rank);
     downs.push_back({std::move(mine), &*lora.down, std::move(own.zd)});
   }
+  if (saved != nullptr) *saved = {Kept(*compute_, gate), Kept(*compute_, up)};
   ZeroFirst(EveryRow(rows), width, {h}, &first);
   down_.Forward(h, rows, y);
   for (const TiledDown& down : tiled_downs) AddDownTiles(pool, *down.lora, down.z, down.rows, y);
@@ -218,7 +223,11 @@ struct MixtureBlock::Way {
   int64_t hidden() const { return block.gate_.in_features(); }
   int64_t width() const { return block.gate_.out_features(); }
   kernels::ThreadPool& pool() const { return *block.compute_->pool; }
-  ExpertTiles Tiles(const LoraBlock& lora) const { return {*block.compute_, lora, Data(saved.gate), Data(saved.up), hidden(), width()}; }
+  ExpertTiles Tiles(const LoraBlock& lora) const { return {*block.compute_, lora, hidden(), width()}; }
+  ExpertTiles::Back BackOf(std::vector<float>& dots, std::span<const float> weights) {
+    return {
+        saved.gate.const_data_ptr(), saved.up.const_data_ptr(), d, dots.empty() ? nullptr : dots.data(), weights, first.data(), dg, du, dx};
+  }
   void KeepDots(std::span<const int64_t> rows, const std::vector<float>& dots, int32_t expert) const {
     for (size_t i = 0; i < dots.size(); ++i) dgates[rows[i] * gates.experts + expert] = dots[i] - base_dot[rows[i]];
   }
@@ -233,7 +242,7 @@ void MixtureBlock::Way::Base(const std::vector<float>& shares) {
   const Takers base(gates.rows, [&](int64_t row) { return shares[row]; });
   const auto some = [&](const std::vector<int64_t>& rows, const std::vector<float>& weights) {
     std::vector<float> dots(dgates != nullptr ? rows.size() : 0);
-    Tiles(none).Backward({}, rows, {d, dgates != nullptr ? dots.data() : nullptr, weights, first.data(), dg, du, dx});
+    Tiles(none).Backward({}, rows, BackOf(dots, weights));
     for (size_t i = 0; i < dots.size(); ++i) base_dot[rows[i]] = dots[i];
   };
   some(base.rows, base.weights);
@@ -260,7 +269,7 @@ void MixtureBlock::Way::Tiled(int32_t e, const LoraBlock& lora, const PackedRows
       own.emplace(*block.compute_, lora, x_packed.Gather(rows), &dy_rows);
     }
     std::vector<float> dots(dgates != nullptr ? rows.size() : 0);
-    Tiles(lora).Backward(own ? *own : *all, rows, {d, dgates != nullptr ? dots.data() : nullptr, weights, first.data(), dg, du, dx});
+    Tiles(lora).Backward(own ? *own : *all, rows, BackOf(dots, weights));
     KeepDots(rows, dots, e);
   };
   some(mine.rows, mine.weights);
@@ -274,7 +283,9 @@ void MixtureBlock::Way::Whole(int32_t e, LoraBlock& lora, bool wants_dots) {
   if (n == 0) return;
   kernels::ThreadPool& pool = this->pool();
   const Rows work{block, lora, mine, dropout, pool, hidden, width};
-  Hidden own = work.Compute(x, saved);
+  Hidden own = block.compute_->dtype == at::kBFloat16 ? work.Compute(x, static_cast<const kernels::bf16*>(saved.gate.const_data_ptr()),
+                                                                     static_cast<const kernels::bf16*>(saved.up.const_data_ptr()))
+                                                      : work.Compute(x, Data(saved.gate), Data(saved.up));
   at::Tensor dy_rows, d_rows;
   const float* dy_e = mine.Gather(pool, dy, hidden, &dy_rows);
   // d(full_e)/dh_e carried back: D + s Adᵀ Bdᵀ dy.

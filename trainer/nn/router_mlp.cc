@@ -42,15 +42,16 @@ class MlpNode : public torch::autograd::Function<MlpNode> {
         }
       });
     }
-    context->save_for_backward({rounded, w1, second});
+    context->save_for_backward({x, w1, second});  // x is kept anyway
     context->saved_data["hidden"] = hidden;
     context->saved_data["keep"] = keep;
+    context->saved_data["compute"] = static_cast<int64_t>(compute);
     return logits;
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const variable_list saved = context->get_saved_variables();
-    const at::Tensor& rounded = saved[0];
+    const at::Tensor rounded = saved[0].to(static_cast<at::ScalarType>(context->saved_data["compute"].toInt()));
     const at::Tensor hidden = context->saved_data["hidden"].toTensor();
     const at::Tensor first = saved[1].to(rounded.scalar_type()), dlogits = grads[0].to(at::kFloat).contiguous();
     const int64_t rows = hidden.size(0), units = hidden.size(1), experts = dlogits.size(1);
