@@ -2,7 +2,6 @@
 // step on LibTorch's autograd with every expert on every row. One process, interleaved rounds; peak memory of each.
 
 #include <ATen/Parallel.h>
-#include <malloc.h>
 #include <CLI/CLI.hpp>
 
 #include <cstdio>
@@ -182,7 +181,7 @@ int Main(int argc, char** argv) {
   std::vector<int64_t> peaks;
   for (const Case& c : cases) {
     runs.push_back(c.run);
-    malloc_trim(0);
+    trainer::ReleaseFreedMemory();
     PeakMemory::Reset();
     const int64_t before = PeakMemory::Now();
     c.run();

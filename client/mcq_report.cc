@@ -44,6 +44,8 @@ std::string Formats(const McqSet& set) {
 }
 
 std::string Headline(const McqSet& set, const McqOutcome& outcome) {
+  if (set.questions.empty())
+    return absl::StrFormat("no question could be used, %d records skipped; --format says how the files are written\n", set.bad.size());
   std::string line = absl::StrFormat("%d questions (%s)", set.questions.size(), Formats(set));
   if (!set.bad.empty()) line += absl::StrFormat(" · %d records skipped", set.bad.size());
   if (!outcome.tally.failures().empty()) line += absl::StrFormat(" · %d failed", outcome.tally.failures().size());

@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "engine/kernels/aligned_buffer.h"
+#include "engine/kernels/expert_backward.h"
 #include "engine/kernels/kernel_table.h"
 #include "engine/kernels/kernels.h"
 
@@ -208,6 +209,30 @@ void ExpertHidden(const ExpertHiddenArgs& args, int64_t column_begin, int64_t co
   inner.hidden = static_cast<char*>(args.hidden);
   inner.hidden_bytes = PackedRowBytes(args.type, inner.columns);
   (args.type == WeightType::kBF16 ? table.hidden_bf16 : table.hidden_f32)(inner);
+}
+
+void ExpertBackward(const ExpertBackwardArgs& args, int64_t columns) {
+  const KernelTable& table = CurrentTable();
+  HiddenBackArgs inner{};
+  inner.gate = args.gate;
+  inner.up = args.up;
+  inner.back = args.back;
+  inner.stride = args.stride;
+  inner.count = args.count;
+  inner.columns = columns;
+  inner.rows = args.rows;
+  inner.gate_lora = LoraFrom(args.gate_b, args.gate_z, args.z_bytes, 0);
+  inner.up_lora = LoraFrom(args.up_b, args.up_z, args.z_bytes, 0);
+  inner.back_lora = LoraFrom(args.down_a, args.down_z, args.z_bytes, 0);
+  inner.dots = args.dots;
+  inner.weights = args.weights;
+  inner.first = args.first;
+  inner.dgate = args.dgate;
+  inner.dup = args.dup;
+  inner.own_dgate = static_cast<char*>(args.own_dgate);
+  inner.own_dup = static_cast<char*>(args.own_dup);
+  inner.own_bytes = PackedRowBytes(args.type, columns);
+  (args.type == WeightType::kBF16 ? table.hidden_back_bf16 : table.hidden_back_f32)(inner);
 }
 
 }  // namespace switchyard::kernels

@@ -10,6 +10,36 @@
 
 namespace switchyard::kernels {
 
+template <typename S>
+SWITCHYARD_INLINE typename S::F LoadWide(const float* p, int64_t lanes) {
+  return LoadSome<S>(p, lanes);
+}
+template <typename S>
+SWITCHYARD_INLINE typename S::F LoadWide(const uint16_t* p, int64_t lanes) {
+  return lanes == S::kLanes ? S::LoadBf16(p) : S::LoadBf16N(p, lanes);
+}
+
+// Rows [row, row + R) of [., columns] at `base`, columns from `panel` on, plus the low-rank product.
+template <typename Step, int R, int C, typename T>
+SWITCHYARD_INLINE void ExpandRows(const T* base, int64_t stride, const int64_t* rows, int64_t columns, const HiddenLora& lora, int64_t row,
+                                  int64_t panel, typename Step::Simd::F (&acc)[R][C]) {
+  using S = typename Step::Simd;
+  constexpr int L = S::kLanes;
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 16
+    for (int c = 0; c < C; ++c) {
+      const int64_t column = (panel + c) * L, left = columns - column;
+      acc[r][c] = LoadWide<S>(base + rows[row + r] * stride + column, left < L ? left : L);
+    }
+  }
+  const auto* z = static_cast<const typename Step::X*>(lora.z) + row * lora.z_stride;
+  const auto* w = static_cast<const typename Step::W*>(lora.w) + panel * lora.panel_stride;
+  for (int64_t step = 0; step < lora.steps; ++step) {
+    Step::template Run<R, C>(acc, z + step * Step::kXPerStep, lora.z_stride, w + step * Step::kWPerStep, lora.panel_stride);
+  }
+}
+
 template <typename Step>
 struct HiddenKernel {
   using S = typename Step::Simd;
@@ -23,8 +53,8 @@ struct HiddenKernel {
   static void Micro(const HiddenArgs& t, int64_t row, int64_t panel) {
     F gate[R][C], up[R][C];
     const int64_t column = panel * L;
-    Expand<R, C>(t, t.gate, t.gate_lora, row, panel, gate);
-    Expand<R, C>(t, t.up, t.up_lora, row, panel, up);
+    ExpandRows<Step, R, C>(t.gate, t.stride, t.rows, t.columns, t.gate_lora, row, panel, gate);
+    ExpandRows<Step, R, C>(t.up, t.stride, t.rows, t.columns, t.up_lora, row, panel, up);
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
       float* h = t.h + t.rows[row + r] * t.stride + column;
@@ -50,24 +80,6 @@ struct HiddenKernel {
 
  private:
   static SWITCHYARD_INLINE int64_t Lanes(const HiddenArgs& t, int64_t column) { return t.columns - column < L ? t.columns - column : L; }
-
-  template <int R, int C>
-  static SWITCHYARD_INLINE void Expand(const HiddenArgs& t, const float* base, const HiddenLora& lora, int64_t row, int64_t panel,
-                                       F (&acc)[R][C]) {
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 16
-      for (int c = 0; c < C; ++c) {
-        const int64_t column = (panel + c) * L;
-        acc[r][c] = LoadSome<S>(base + t.rows[row + r] * t.stride + column, Lanes(t, column));
-      }
-    }
-    const auto* z = static_cast<const typename Step::X*>(lora.z) + row * lora.z_stride;
-    const auto* w = static_cast<const typename Step::W*>(lora.w) + panel * lora.panel_stride;
-    for (int64_t step = 0; step < lora.steps; ++step) {
-      Step::template Run<R, C>(acc, z + step * Step::kXPerStep, lora.z_stride, w + step * Step::kWPerStep, lora.panel_stride);
-    }
-  }
 
   template <int R>
   static void Rows(const HiddenArgs& t, int64_t row, int64_t left) {

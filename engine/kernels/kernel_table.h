@@ -63,6 +63,25 @@ struct HiddenArgs {
   int64_t hidden_bytes;  // of a row
 };
 
+// See ExpertBackward in expert_backward.h.
+struct HiddenBackArgs {
+  const void* gate;
+  const void* up;
+  const float* back;
+  int64_t stride;
+  int64_t count, columns;
+  const int64_t* rows;
+  HiddenLora gate_lora, up_lora, back_lora;
+  float* dots;
+  const float* weights;
+  const uint8_t* first;
+  float* dgate;
+  float* dup;
+  char* own_dgate;
+  char* own_dup;
+  int64_t own_bytes;  // of a row
+};
+
 struct KernelTable {
   int lanes;
   // Rounds m rows of k floats to bf16 and lays them out for gemm_bf16: `x_bytes` for each of k rounded up to pairs.
@@ -83,6 +102,8 @@ struct KernelTable {
   void (*lora_expand_add)(const float* z, int64_t rank, const float* b_t, int64_t n, float scale, float* y);
   void (*hidden_bf16)(const HiddenArgs& args);
   void (*hidden_f32)(const HiddenArgs& args);
+  void (*hidden_back_bf16)(const HiddenBackArgs& args);
+  void (*hidden_back_f32)(const HiddenBackArgs& args);
   void (*f32_to_bf16)(const float* x, int64_t n, bf16* y);
   void (*bf16_to_f32)(const bf16* x, int64_t n, float* y);
 };

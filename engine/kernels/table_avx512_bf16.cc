@@ -1,5 +1,6 @@
 // AVX-512 with dot products of bf16 pairs: the AVX-512 table with its own bf16 matrix kernel.
 #include "engine/kernels/gemm_impl.h"
+#include "engine/kernels/hidden_back_impl.h"
 #include "engine/kernels/hidden_impl.h"
 #include "engine/kernels/kernel_table.h"
 #include "engine/kernels/simd_avx512.h"
@@ -61,6 +62,7 @@ KernelTable Make() {
   table.x_bytes = sizeof(uint16_t);
   table.gemm_bf16 = GemmKernel<StepDot>::Run;
   table.hidden_bf16 = HiddenKernel<StepDot>::Run;
+  table.hidden_back_bf16 = HiddenBackKernel<StepDot>::Run;
   return table;
 }
 

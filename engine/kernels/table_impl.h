@@ -4,6 +4,7 @@
 #include "engine/kernels/attention_impl.h"
 #include "engine/kernels/elementwise_impl.h"
 #include "engine/kernels/gemm_impl.h"
+#include "engine/kernels/hidden_back_impl.h"
 #include "engine/kernels/hidden_impl.h"
 #include "engine/kernels/kernel_table.h"
 #include "engine/kernels/lora_impl.h"
@@ -28,6 +29,8 @@ KernelTable MakeTable() {
   table.lora_expand_add = Lora<S>::ExpandAdd;
   table.hidden_bf16 = HiddenKernel<StepWidened<S>>::Run;
   table.hidden_f32 = HiddenKernel<StepF32<S>>::Run;
+  table.hidden_back_bf16 = HiddenBackKernel<StepWidened<S>>::Run;
+  table.hidden_back_f32 = HiddenBackKernel<StepF32<S>>::Run;
   table.f32_to_bf16 = Elementwise<S>::F32ToBf16;
   table.bf16_to_f32 = Elementwise<S>::Bf16ToF32;
   return table;

@@ -1,6 +1,7 @@
 // logits = W2 drop(relu(W1 x + b1)) + b2 (methods.md 1.1).
 #include <ATen/ATen.h>
 
+#include "trainer/nn/router_mlp.h"
 #include "trainer/nn/router_module.h"
 #include "trainer/nn/tensor_views.h"
 
@@ -29,12 +30,7 @@ class Dense2MoeMlp final : public RouterModule {
  protected:
   at::Tensor Logits(int32_t layer, const RouterInput& in, at::Generator* generator) const override {
     const std::vector<Parameter>& p = layers_[layer];
-    at::Tensor hidden = at::relu(at::matmul(in.x.to(options_.compute), p[0].value.to(options_.compute).t()).to(at::kFloat) + p[1].value);
-    if (generator != nullptr && options_.dropout > 0) {
-      const double keep = 1.0 - options_.dropout;
-      hidden = hidden * at::empty_like(hidden).bernoulli_(keep, *generator) / keep;
-    }
-    return at::matmul(hidden, p[2].value.t()) + p[3].value;
+    return RouterMlp(in.x, {p[0].value, p[1].value, p[2].value, p[3].value}, options_.dropout, generator, options_.compute);
   }
 
  private:

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "engine/kernels/kernels.h"
+#include "trainer/nn/attention_loops.h"
 #include "trainer/nn/loops.h"
 #include "trainer/nn/mixture_block.h"
 #include "trainer/nn/model.h"
@@ -56,7 +57,7 @@ struct Saved {
   at::Tensor h_in;      // [T, H]
   at::Tensor qkv_raw;   // [T, Q] before head norm and rope; only with qk_norm
   at::Tensor qkv;       // [T, Q]
-  at::Tensor attended;  // [T, heads dim]
+  at::Tensor attended;  // [T, heads dim]; only when its projection trains
   at::Tensor h_mid;     // [T, H]
   MixtureSaved mixture;
   Gates gates;
@@ -178,10 +179,7 @@ class FastModel final : public TrainableModel {
     bool found = false;
     for (const LoraExpert& expert : experts) {
       for (size_t l = 0; l < expert.layers.size(); ++l) {
-        const LoraBlock& block = expert.layers[l];
-        bool trains = false;
-        for (const auto* matrix : {&block.gate, &block.up, &block.down}) trains |= matrix->has_value() && (*matrix)->trainable();
-        if (!trains) continue;
+        if (!expert.layers[l].trains()) continue;
         lowest = found ? std::min(lowest, l) : l;
         found = true;
         break;
@@ -266,24 +264,25 @@ class FastModel final : public TrainableModel {
     return Data(head < config_.num_heads ? layer.q_norm : layer.k_norm);
   }
 
-  // One task a (sequence, kv head): its query heads share dk and dv.
+  // One task a (sequence, kv head) with the query heads that share it: work(shape, offsets of its first values, scratch).
+  struct AttentionPlace {
+    int64_t q, k, v, o;
+  };
   template <typename Work>
   void ForAttentionTasks(const PackedBatch& batch, const Work& work) const {
-    const int64_t kv_heads = config_.num_kv_heads, group = config_.num_heads / config_.num_kv_heads;
+    const int64_t kv_heads = config_.num_kv_heads, group = config_.num_heads / kv_heads, dim = config_.head_dim;
+    const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
     pool_.ParallelFor(static_cast<int64_t>(batch.segments.size()) * kv_heads, 1, [&](int64_t begin, int64_t end) {
-      std::vector<float> p;
+      loops::AttentionScratch scratch;
       for (int64_t task = begin; task < end; ++task) {
         const PackedBatch::Segment& segment = batch.segments[task / kv_heads];
-        const int64_t kv = task % kv_heads;
-        p.resize(std::max(p.size(), static_cast<size_t>(segment.end - segment.begin)));
-        for (int64_t head = kv * group; head < (kv + 1) * group; ++head) work(segment, kv, head, p.data());
+        const int64_t kv = task % kv_heads, qkv = segment.begin * QkvWidth();
+        const loops::AttentionShape shape{segment.end - segment.begin, dim, group, QkvWidth(), QueryWidth(), scale};
+        const AttentionPlace place{qkv + kv * group * dim, qkv + (config_.num_heads + kv) * dim,
+                                   qkv + (config_.num_heads + kv_heads + kv) * dim, segment.begin * QueryWidth() + kv * group * dim};
+        work(shape, place, &scratch);
       }
     });
-  }
-
-  loops::HeadShape ShapeOf(const PackedBatch::Segment& segment) const {
-    return {segment.end - segment.begin, config_.head_dim, QkvWidth(), QueryWidth(),
-            1.0f / std::sqrt(static_cast<float>(config_.head_dim))};
   }
 
   // pass: null in evaluation.
@@ -307,20 +306,18 @@ class FastModel final : public TrainableModel {
     }
     Rope(batch, qkv, /*back=*/false);
     RoundKeysAndValues(rows, qkv);
-    saved->attended = New(rows, QueryWidth());
-    float* attended = Data(saved->attended);
-    ForAttentionTasks(batch, [&](const PackedBatch::Segment& segment, int64_t kv, int64_t head, float* p) {
-      const float* at = qkv + segment.begin * QkvWidth();
-      loops::AttentionForward(ShapeOf(segment), at + head * dim, at + (config_.num_heads + kv) * dim,
-                              at + (config_.num_heads + config_.num_kv_heads + kv) * dim, p,
-                              attended + segment.begin * QueryWidth() + head * dim);
+    at::Tensor attended = New(rows, QueryWidth());
+    float* o = Data(attended);
+    ForAttentionTasks(batch, [&](const loops::AttentionShape& shape, const AttentionPlace& at, loops::AttentionScratch* scratch) {
+      loops::AttentionForward(shape, qkv + at.q, qkv + at.k, qkv + at.v, scratch, o + at.o);
     });
     saved->h_mid = h.clone();
-    layer.o.packed->Forward(attended, rows, Data(saved->h_mid), /*accumulate=*/true);
+    layer.o.packed->Forward(o, rows, Data(saved->h_mid), /*accumulate=*/true);
+    if (layer.o.parameter) saved->attended = attended;
     const at::Tensor x2 = RmsNorm(saved->h_mid, layer.weights->post_attention_norm);
     RETURN_IF_ERROR(Route(static_cast<int32_t>(l), plan, {x2, batch.tokens}, pass, saved, result));
     at::Tensor y = New(rows, h.size(1));
-    layer.mixture.Forward(Data(x2), saved->gates, layer.experts, Dropout(l, pass), &saved->mixture, Data(y));
+    layer.mixture.Forward(Data(x2), saved->gates, layer.experts, Dropout(l, pass), pass != nullptr ? &saved->mixture : nullptr, Data(y));
     y.add_(saved->h_mid);
     return y;
   }
@@ -376,8 +373,8 @@ class FastModel final : public TrainableModel {
   void LayerBackward(size_t l, const PackedBatch& batch, const RoutePlan& plan, const TrainPass& pass, const Saved& saved, bool lowest,
                      at::Tensor* dh) {
     Layer& layer = layers_[l];
-    const int64_t rows = dh->size(0), dim = config_.head_dim;
-    const at::Tensor x2 = RmsNorm(saved.h_mid, layer.weights->post_attention_norm);
+    const int64_t rows = dh->size(0);
+    const at::Tensor x2 = plan.router != nullptr ? saved.router_in.detach() : RmsNorm(saved.h_mid, layer.weights->post_attention_norm);
     at::Tensor dx2 = New(rows, x2.size(1)), dgates;
     if (plan.router != nullptr) dgates = New(rows, num_experts_);
     layer.mixture.Backward(Data(x2), saved.gates, layer.experts, Dropout(l, &pass), saved.mixture, Data(std::as_const(*dh)), Data(dx2),
@@ -387,15 +384,12 @@ class FastModel final : public TrainableModel {
     // Nothing below the lowest layer's attention is trained but, perhaps, itself.
     if (lowest && !layer.qkv.parameter) return;
     layer.o.AddGradient(saved.attended, *dh);
-    at::Tensor dattended = New(rows, QueryWidth()), dqkv = at::zeros({rows, QkvWidth()}, at::kFloat);
+    at::Tensor dattended = New(rows, QueryWidth()), dqkv = New(rows, QkvWidth());
     layer.o.packed->Backward(Data(std::as_const(*dh)), rows, Data(dattended));
-    const float *qkv = Data(saved.qkv), *o = Data(saved.attended), *d_o = Data(std::as_const(dattended));
+    const float *qkv = Data(saved.qkv), *d_o = Data(std::as_const(dattended));
     float* d = Data(dqkv);
-    ForAttentionTasks(batch, [&](const PackedBatch::Segment& segment, int64_t kv, int64_t head, float* p) {
-      const int64_t at = segment.begin * QkvWidth(), out = segment.begin * QueryWidth() + head * dim;
-      const int64_t q = at + head * dim, k = at + (config_.num_heads + kv) * dim,
-                    v = at + (config_.num_heads + config_.num_kv_heads + kv) * dim;
-      loops::AttentionBackward(ShapeOf(segment), qkv + q, qkv + k, qkv + v, o + out, d_o + out, p, d + q, d + k, d + v);
+    ForAttentionTasks(batch, [&](const loops::AttentionShape& shape, const AttentionPlace& at, loops::AttentionScratch* scratch) {
+      loops::AttentionBackward(shape, qkv + at.q, qkv + at.k, qkv + at.v, d_o + at.o, scratch, d + at.q, d + at.k, d + at.v);
     });
     Rope(batch, d, /*back=*/true);
     if (config_.qk_norm) HeadNormBackward(batch, *layer.weights, Data(saved.qkv_raw), d);

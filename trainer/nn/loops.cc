@@ -2,49 +2,31 @@
 // instruction set below; the loader picks. Sums are in a fixed order for a given machine, which is what a resumed run needs.
 #include "trainer/nn/loops.h"
 
-#include <algorithm>
-#include <bit>
 #include <cmath>
-#include <limits>
 
-// Function multiversioning needs ifunc resolvers, which run before the sanitizers are up.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__x86_64__) || defined(__clang__)
-#define SWITCHYARD_CLONES
-#else
-#define SWITCHYARD_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#endif
+#include "trainer/nn/vector_loops.h"
 
 namespace switchyard::trainer::loops {
 
 namespace {
 
-// e^x within about 2 units in the last place (Cephes' polynomial), without a call, so that loops around it become vectors. 0 below -87.
-inline __attribute__((always_inline)) float Exp(float x) {
-  x = x < -87.0f ? -87.0f : x;
-  x = x > 88.0f ? 88.0f : x;
-  const float n = std::rint(x * 1.44269504088896341f);
-  float r = x - n * 0.693359375f;
-  r = r + n * 2.12194440e-4f;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1.0f;
-  return p * std::bit_cast<float>((static_cast<int32_t>(n) + 127) << 23);
-}
+SWITCHYARD_IN_CLONES float Sigmoid(float x) { return 1.0f / (1.0f + Exp(-x)); }
 
-inline __attribute__((always_inline)) float Sigmoid(float x) { return 1.0f / (1.0f + Exp(-x)); }
-
-inline __attribute__((always_inline)) float DotInline(const float* x, const float* y, int64_t n) {
+SWITCHYARD_IN_CLONES float DotInline(const float* x, const float* y, int64_t n) {
   float sum = 0;
   for (int64_t i = 0; i < n; ++i) sum += x[i] * y[i];
   return sum;
 }
 
-inline __attribute__((always_inline)) void AxpyInline(float a, const float* x, int64_t n, float* y) {
+SWITCHYARD_IN_CLONES void AxpyInline(float a, const float* x, int64_t n, float* y) {
   for (int64_t i = 0; i < n; ++i) y[i] += a * x[i];
+}
+
+// "lowbias32" of Wellons' hash prospector: every bit of x moves every bit of the result.
+SWITCHYARD_IN_CLONES uint32_t Hash(uint32_t x) {
+  x = (x ^ (x >> 16)) * 0x7feb352du;
+  x = (x ^ (x >> 15)) * 0x846ca68bu;
+  return x ^ (x >> 16);
 }
 
 }  // namespace
@@ -121,50 +103,47 @@ void Rotate(float* head, const float* cos, const float* sin, int64_t dim, bool b
 }
 
 SWITCHYARD_CLONES
-void AttentionForward(const HeadShape& shape, const float* q, const float* k, const float* v, float* p, float* o) {
-  for (int64_t i = 0; i < shape.rows; ++i) {
-    const float* q_i = q + i * shape.qkv_stride;
-    float most = -std::numeric_limits<float>::max(), sum = 0;
-    for (int64_t j = 0; j <= i; ++j) {
-      p[j] = shape.scale * DotInline(q_i, k + j * shape.qkv_stride, shape.dim);
-      most = p[j] > most ? p[j] : most;
+void BiasReluDrop(const float* bias, int64_t n, double dropout, uint64_t seed, int64_t first, float* hidden) {
+  if (dropout <= 0) {
+    for (int64_t i = 0; i < n; ++i) {
+      const float v = hidden[i] + bias[i];
+      hidden[i] = v > 0 ? v : 0.0f;
     }
-    for (int64_t j = 0; j <= i; ++j) {
-      p[j] = Exp(p[j] - most);
-      sum += p[j];
-    }
-    float* o_i = o + i * shape.o_stride;
-    for (int64_t d = 0; d < shape.dim; ++d) o_i[d] = 0;
-    for (int64_t j = 0; j <= i; ++j) AxpyInline(p[j] / sum, v + j * shape.qkv_stride, shape.dim, o_i);
+    return;
+  }
+  const auto limit = static_cast<uint32_t>(dropout * 4294967296.0), low = static_cast<uint32_t>(seed) + static_cast<uint32_t>(first),
+             high = static_cast<uint32_t>(seed >> 32);
+  const auto scale = static_cast<float>(1.0 / (1.0 - dropout));
+  for (int64_t i = 0; i < n; ++i) {
+    const float v = hidden[i] + bias[i], kept = v > 0 ? v * scale : 0.0f;
+    hidden[i] = Hash(Hash(low + static_cast<uint32_t>(i)) ^ high) < limit ? 0.0f : kept;
   }
 }
 
-// dP_ij = dO_i . v_j;  dS_ij = P_ij (dP_ij - dO_i . O_i): FlashAttention (Dao et al. 2022), algorithm 4.
 SWITCHYARD_CLONES
-void AttentionBackward(const HeadShape& shape, const float* q, const float* k, const float* v, const float* o, const float* d_o, float* p,
-                       float* dq, float* dk, float* dv) {
-  for (int64_t i = 0; i < shape.rows; ++i) {
-    const float* q_i = q + i * shape.qkv_stride;
-    const float* do_i = d_o + i * shape.o_stride;
-    float most = -std::numeric_limits<float>::max(), sum = 0;
-    for (int64_t j = 0; j <= i; ++j) {
-      p[j] = shape.scale * DotInline(q_i, k + j * shape.qkv_stride, shape.dim);
-      most = p[j] > most ? p[j] : most;
-    }
-    for (int64_t j = 0; j <= i; ++j) {
-      p[j] = Exp(p[j] - most);
-      sum += p[j];
-    }
-    const float along = DotInline(do_i, o + i * shape.o_stride, shape.dim), inverse = 1.0f / sum;
-    float* dq_i = dq + i * shape.qkv_stride;
-    for (int64_t d = 0; d < shape.dim; ++d) dq_i[d] = 0;
-    for (int64_t j = 0; j <= i; ++j) {
-      const float p_ij = p[j] * inverse;
-      const float ds = shape.scale * p_ij * (DotInline(do_i, v + j * shape.qkv_stride, shape.dim) - along);
-      AxpyInline(p_ij, do_i, shape.dim, dv + j * shape.qkv_stride);
-      AxpyInline(ds, k + j * shape.qkv_stride, shape.dim, dq_i);
-      AxpyInline(ds, q_i, shape.dim, dk + j * shape.qkv_stride);
-    }
+void MlpHiddenBackward(const float* dlogits, const float* w, const float* hidden, int64_t experts, int64_t n, float scale, float* d) {
+  for (int64_t i = 0; i < n; ++i) d[i] = 0;
+  for (int64_t e = 0; e < experts; ++e) AxpyInline(scale * dlogits[e], w + e * n, n, d);
+  for (int64_t i = 0; i < n; ++i) d[i] = hidden[i] > 0 ? d[i] : 0.0f;
+}
+
+SWITCHYARD_CLONES
+void AddTransposedProduct(const Rows& a, const Rows& b, int64_t rows, int64_t m, int64_t begin, int64_t end, float* sum,
+                          int64_t sum_stride) {
+  int64_t at = begin;
+  for (; at + 4 * kLanes <= end; at += 4 * kLanes) {
+    int64_t i = 0;
+    for (; i + 4 <= m; i += 4)
+      Micro<4, 4>({a.data + i, 1, a.stride}, b.data + at, b.stride, rows, sum + i * sum_stride + at, sum_stride, /*add=*/true);
+    for (; i < m; ++i) Micro<1, 4>({a.data + i, 1, a.stride}, b.data + at, b.stride, rows, sum + i * sum_stride + at, sum_stride, true);
+  }
+  for (; at + kLanes <= end; at += kLanes) {
+    for (int64_t i = 0; i < m; ++i)
+      Micro<1, 1>({a.data + i, 1, a.stride}, b.data + at, b.stride, rows, sum + i * sum_stride + at, sum_stride, true);
+  }
+  for (int64_t row = 0; row < rows && at < end; ++row) {
+    for (int64_t i = 0; i < m; ++i)
+      AxpyInline(a.data[row * a.stride + i], b.data + row * b.stride + at, end - at, sum + i * sum_stride + at);
   }
 }
 

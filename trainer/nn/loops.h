@@ -1,5 +1,5 @@
-// The inner loops of training that the serving kernels do not have: backward passes of the norm, the gate and the attention. Plain loops
-// over f32 rows, compiled for several instruction sets and chosen at run time. Single-threaded: callers split rows or heads over the pool.
+// The inner loops of training that the serving kernels do not have: backward passes of the norm and the gate. Plain loops over f32 rows,
+// compiled for several instruction sets and chosen at run time. Single-threaded: callers split rows or heads over the pool.
 #pragma once
 
 #include <cstdint>
@@ -26,16 +26,19 @@ void Scale(float a, int64_t n, float* y);                 // y *= a
 // Turns both halves of a head by the angle whose cosines and sines are given (Hugging Face's layout), or back.
 void Rotate(float* head, const float* cos, const float* sin, int64_t dim, bool back);
 
-// Causal attention of one head over `rows` rows of one sequence, and its backward pass. Rows of q, k, v, o and their gradients are strided
-// (elements). p is scratch of rows floats. Forward writes o; backward adds to dk and dv (several query heads share them) and writes dq.
-struct HeadShape {
-  int64_t rows, dim;
-  int64_t qkv_stride, o_stride;
-  float scale;
+// hidden [n], in place = drop(relu(hidden + bias)), what stays times 1 / (1 - dropout). Element i is dropped or not by (seed, first + i).
+void BiasReluDrop(const float* bias, int64_t n, double dropout, uint64_t seed, int64_t first, float* hidden);
+// The way back through that and logits [experts] = w [experts, n] hidden: d [n] = scale wᵀ dlogits where hidden > 0, else 0.
+void MlpHiddenBackward(const float* dlogits, const float* w, const float* hidden, int64_t experts, int64_t n, float scale, float* d);
+
+// sum [m, .] += aᵀ b over `rows`, columns [begin, end) of b and sum; a [rows, m]. Rows of a and b lie `stride` floats apart, of sum
+// sum_stride.
+struct Rows {
+  const float* data;
+  int64_t stride;
 };
-void AttentionForward(const HeadShape& shape, const float* q, const float* k, const float* v, float* p, float* o);
-void AttentionBackward(const HeadShape& shape, const float* q, const float* k, const float* v, const float* o, const float* d_o, float* p,
-                       float* dq, float* dk, float* dv);
+void AddTransposedProduct(const Rows& a, const Rows& b, int64_t rows, int64_t m, int64_t begin, int64_t end, float* sum,
+                          int64_t sum_stride);
 
 // Softmax cross entropy of one row of logits [n], in place: logits becomes (softmax - onehot(target)) * scale. Returns -log p(target);
 // *correct says whether target is the (lowest) argmax.

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -10,6 +11,7 @@
 #include "engine/artifact/atomic_file.h"
 #include "engine/artifact/safetensors.h"
 #include "engine/tensor/compute.h"
+#include "trainer/nn/loops.h"
 #include "trainer/nn/tensor_views.h"
 
 namespace switchyard::trainer {
@@ -64,28 +66,37 @@ void LoraMatrix::Expand(const float* z, int64_t rows, float* y) const {
   packed_b_->Forward(Data(scaled), rows, y, /*accumulate=*/true);
 }
 
-PackedRows LoraMatrix::PackShrunk(const PackedRows& x) const {
+PackedRows LoraMatrix::PackShrunk(const PackedRows& x, int64_t row_bytes) const {
   at::Tensor z = at::empty({x.rows(), rank()}, at::kFloat);
   packed_a_->Forward(x, Data(z));
   z.mul_(scale_);
-  return PackedRows(*compute_, Data(z), x.rows(), rank());
+  return PackedRows(*compute_, Data(z), x.rows(), rank(), row_bytes);
 }
 
-PackedRows LoraMatrix::PackShrunkBack(const PackedRows& dy) const {
+PackedRows LoraMatrix::PackShrunkBack(const PackedRows& dy, int64_t row_bytes) const {
   at::Tensor e = at::empty({dy.rows(), rank()}, at::kFloat);
   packed_b_->Backward(dy, Data(e));
   e.mul_(scale_);
-  return PackedRows(*compute_, Data(e), dy.rows(), rank());
+  return PackedRows(*compute_, Data(e), dy.rows(), rank(), row_bytes);
 }
 
-void LoraMatrix::AddDelta(const PackedRows& z, int64_t begin, int64_t end, float* y) const {
+void LoraMatrix::AddDelta(const void* z, int64_t rows, const int64_t* places, float* y) const {
   const int64_t width = b_.value.size(0);
-  kernels::GemmOfPart(z.at(begin), end - begin, packed_b_->forward(), {0, width, 0, rank()}, y, width, /*accumulate=*/true, nullptr);
+  kernels::GemmOfPart(z, rows, packed_b_->forward(), {0, width, 0, rank()}, y, width, /*accumulate=*/true, places);
 }
 
-void LoraMatrix::AddDeltaBack(const PackedRows& e, int64_t begin, int64_t end, float* dx) const {
+void LoraMatrix::AddDeltaBack(const void* e, int64_t rows, const int64_t* places, float* dx) const {
   const int64_t width = a_.value.size(1);
-  kernels::GemmOfPart(e.at(begin), end - begin, packed_a_->backward(), {0, width, 0, rank()}, dx, width, /*accumulate=*/true, nullptr);
+  kernels::GemmOfPart(e, rows, packed_a_->backward(), {0, width, 0, rank()}, dx, width, /*accumulate=*/true, places);
+}
+
+void LoraMatrix::ShrinkTile(const void* x, int64_t rows, float* z) const {
+  kernels::GemmOfPart(x, rows, packed_a_->forward(), {0, rank(), 0, a_.value.size(1)}, z, rank(), /*accumulate=*/false, nullptr);
+}
+
+void LoraMatrix::ShrinkBackTile(const void* dy, int64_t rows, float* e) const {
+  kernels::GemmOfPart(dy, rows, packed_b_->backward(), {0, rank(), 0, b_.value.size(0)}, e, rank(), /*accumulate=*/false, nullptr);
+  for (int64_t i = 0; i < rows * rank(); ++i) e[i] *= scale_;
 }
 
 void LoraMatrix::ShrinkBack(const float* dy, int64_t rows, float* e) const {
@@ -96,8 +107,20 @@ void LoraMatrix::ShrinkBack(const float* dy, int64_t rows, float* e) const {
 void LoraMatrix::ExpandBack(const float* e, int64_t rows, float* dx) const { packed_a_->Backward(e, rows, dx, /*accumulate=*/true); }
 
 void LoraMatrix::AddGradients(const float* x, const float* z, const float* dy, const float* e, int64_t rows) {
-  a_.grad.addmm_(Borrow(e, rows, rank()).t(), Borrow(x, rows, a_.value.size(1)));
-  b_.grad.addmm_(Borrow(dy, rows, b_.value.size(0)).t(), Borrow(z, rows, rank()), 1.0, scale_);
+  const int64_t in = a_.value.size(1), out = b_.value.size(0), rank = this->rank();
+  const auto add = [&](const float* low, const float* wide, int64_t width, float* sum) {
+    constexpr int64_t kColumns = 64;  // of a task: its part of the wide rows stays in the second-level cache
+    compute_->pool->ParallelFor((width + kColumns - 1) / kColumns, 1, [&](int64_t first, int64_t last) {
+      for (int64_t part = first; part < last; ++part) {
+        loops::AddTransposedProduct({low, rank}, {wide, width}, rows, rank, part * kColumns, std::min((part + 1) * kColumns, width), sum,
+                                    width);
+      }
+    });
+  };
+  add(e, x, in, Data(a_.grad));
+  at::Tensor b_transposed = at::zeros({rank, out}, at::kFloat);
+  add(z, dy, out, Data(b_transposed));
+  b_.grad.add_(b_transposed.t(), scale_);
 }
 
 std::vector<Parameter> LoraExpert::Parameters() const {

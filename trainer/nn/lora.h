@@ -34,12 +34,18 @@ class LoraMatrix {
   // z [rows, rank] = A x;  y [rows, out] += scale B z
   void Shrink(const float* x, int64_t rows, float* z) const;
   void Expand(const float* z, int64_t rows, float* y) const;
-  // scale A x and scale Bᵀ dy, ready for AddDelta and AddDeltaBack.
-  PackedRows PackShrunk(const PackedRows& x) const;
-  PackedRows PackShrunkBack(const PackedRows& dy) const;
-  // Of rows [begin, end) of those, on the calling thread: y [end - begin, out] += B z;  dx [end - begin, in] += Aᵀ e.
-  void AddDelta(const PackedRows& z, int64_t begin, int64_t end, float* y) const;
-  void AddDeltaBack(const PackedRows& e, int64_t begin, int64_t end, float* dx) const;
+  // scale A x and scale Bᵀ dy, packed with rows row_bytes apart.
+  PackedRows PackShrunk(const PackedRows& x, int64_t row_bytes) const;
+  PackedRows PackShrunkBack(const PackedRows& dy, int64_t row_bytes) const;
+  // Of some packed rows, on the calling thread: z [rows, rank] = A x;  e [rows, rank] = scale Bᵀ dy.
+  void ShrinkTile(const void* x, int64_t rows, float* z) const;
+  void ShrinkBackTile(const void* dy, int64_t rows, float* e) const;
+  // Of packed rows of rank, on the calling thread, row i to row places[i]: y [., out] += B z;  dx [., in] += Aᵀ e.
+  void AddDelta(const void* z, int64_t rows, const int64_t* places, float* y) const;
+  void AddDeltaBack(const void* e, int64_t rows, const int64_t* places, float* dx) const;
+  // B [out, rank] and Aᵀ [in, rank] as the kernels take them.
+  const kernels::PackedMatrix& packed_b() const { return packed_b_->forward(); }
+  const kernels::PackedMatrix& packed_a_transposed() const { return packed_a_->backward(); }
   // With e [rows, rank] = scale Bᵀ dy:  dx [rows, in] += A^T e;  grads: A += eᵀ x, B += scale dyᵀ z.
   void ShrinkBack(const float* dy, int64_t rows, float* e) const;
   void ExpandBack(const float* e, int64_t rows, float* dx) const;
@@ -57,6 +63,7 @@ class LoraMatrix {
 struct LoraBlock {
   std::optional<LoraMatrix> gate, up, down;
   bool empty() const { return !gate && !up && !down; }
+  bool trains() const { return (gate && gate->trainable()) || (up && up->trainable()) || (down && down->trainable()); }
 };
 
 struct LoraExpert {

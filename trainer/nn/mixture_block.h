@@ -31,7 +31,7 @@ struct Gates {
 
 // What Backward needs of Forward.
 struct MixtureSaved {
-  at::Tensor gate, up;  // [T, M] f32: G and U
+  at::Tensor gate, up;  // [T, M] in the type that products are computed in: G and U
 };
 
 // Dropout of the LoRA inputs, drawn anew from (seed) so that a recomputed forward pass sees the same.
@@ -46,7 +46,8 @@ class MixtureBlock {
   // gate, up [M, H], down [H, M].
   MixtureBlock(const TrainCompute& compute, const at::Tensor& gate, const at::Tensor& up, const at::Tensor& down);
 
-  // x [T, H] -> y [T, H]. `experts` holds this layer's block of every expert, in the order of `gates`; empty ones are the base.
+  // x [T, H] -> y [T, H]. `experts` holds this layer's block of every expert, in the order of `gates`; empty ones are the base. saved: null
+  // where there is no way back.
   void Forward(const float* x, const Gates& gates, const std::vector<LoraBlock*>& experts, const LoraDropout& dropout, MixtureSaved* saved,
                float* y) const;
   // dx [T, H] = gradient for x. dgates [T, E], or null when nobody wants it. Adds to the gradients of trainable experts.
@@ -55,9 +56,7 @@ class MixtureBlock {
 
  private:
   struct Rows;
-  // dots [T]: <h_e, D + s Adᵀ Bdᵀ dy> of one expert for every row, tile by tile: no [T, M] matrix is written.
-  void GateDots(const PackedRows& x, const LoraBlock& lora, const MixtureSaved& saved, const PackedRows& dy, const float* d,
-                float* dots) const;
+  struct Way;
 
   const TrainCompute* compute_;
   PackedLinear gate_, up_, down_;

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <cstring>
+
 namespace switchyard::trainer {
 
 namespace {
@@ -16,11 +18,29 @@ std::unique_ptr<kernels::PackedMatrix> Pack(const at::Tensor& weight, at::Scalar
 
 }  // namespace
 
-PackedRows::PackedRows(const TrainCompute& compute, const float* x, int64_t rows, int64_t width) : rows_(rows) {
-  const auto type = compute.dtype == at::kBFloat16 ? kernels::WeightType::kBF16 : kernels::WeightType::kF32;
-  row_bytes_ = kernels::PackedRowBytes(type, width);
-  bytes_ = at::empty({rows * row_bytes_}, at::kByte);
-  kernels::PackRows(*compute.pool, x, rows, width, width, type, bytes_.mutable_data_ptr());
+PackedRows::PackedRows(int64_t rows, int64_t row_bytes)
+    : rows_(rows), row_bytes_(row_bytes), bytes_(at::empty({rows * row_bytes}, at::kByte)) {}
+
+PackedRows::PackedRows(const TrainCompute& compute, const float* x, int64_t rows, int64_t width, int64_t row_bytes)
+    : PackedRows(rows, row_bytes > 0 ? row_bytes : kernels::PackedRowBytes(compute.type(), width)) {
+  char* to = static_cast<char*>(bytes_.mutable_data_ptr());
+  if (row_bytes_ == kernels::PackedRowBytes(compute.type(), width)) {
+    kernels::PackRows(*compute.pool, x, rows, width, width, compute.type(), to);
+    return;
+  }
+  for (int64_t row = 0; row < rows; ++row) {
+    kernels::PackRows(*compute.pool, x + row * width, 1, width, width, compute.type(), to + row * row_bytes_);
+  }
+}
+
+PackedRows PackedRows::Gather(std::span<const int64_t> rows) const {
+  PackedRows some(static_cast<int64_t>(rows.size()), row_bytes_);
+  char* to = static_cast<char*>(some.bytes_.mutable_data_ptr());
+  for (const int64_t row : rows) {
+    std::memcpy(to, at(row), static_cast<size_t>(row_bytes_));
+    to += row_bytes_;
+  }
+  return some;
 }
 
 PackedLinear::PackedLinear(const TrainCompute& compute, const at::Tensor& weight, const at::Tensor& bias)

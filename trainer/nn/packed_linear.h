@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "engine/kernels/kernels.h"
 
@@ -15,18 +16,26 @@ namespace switchyard::trainer {
 struct TrainCompute {
   at::ScalarType dtype = at::kBFloat16;
   kernels::ThreadPool* pool = nullptr;
+
+  kernels::WeightType type() const { return dtype == at::kBFloat16 ? kernels::WeightType::kBF16 : kernels::WeightType::kF32; }
 };
 
 // Rows as products read them: rounded once for all products they go into. Immutable.
 class PackedRows {
  public:
-  PackedRows(const TrainCompute& compute, const float* x, int64_t rows, int64_t width);
+  // x [rows, width]. Rows lie row_bytes apart, or next to each other when that is 0.
+  PackedRows(const TrainCompute& compute, const float* x, int64_t rows, int64_t width, int64_t row_bytes = 0);
 
   int64_t rows() const { return rows_; }
+  int64_t row_bytes() const { return row_bytes_; }
   // From row `row` on.
   const void* at(int64_t row) const { return static_cast<const char*>(bytes_.const_data_ptr()) + row * row_bytes_; }
+  // A copy of some rows, in the order given.
+  PackedRows Gather(std::span<const int64_t> rows) const;
 
  private:
+  PackedRows(int64_t rows, int64_t row_bytes);
+
   int64_t rows_, row_bytes_;
   at::Tensor bytes_;
 };
