@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <limits>
 #include <utility>
 
@@ -12,6 +13,17 @@ namespace switchyard {
 
 namespace {
 
+// Four sums, so that an addition does not wait for the one before it: 0 unless a value is NaN or infinite.
+bool AllFinite(const float* values, int64_t size) {
+  float sum[4] = {};
+  int64_t i = 0;
+  for (; i + 4 <= size; i += 4) {
+    for (int64_t j = 0; j < 4; ++j) sum[j] += values[i + j] * 0.0f;
+  }
+  for (; i < size; ++i) sum[0] += values[i] * 0.0f;
+  return sum[0] + sum[1] + sum[2] + sum[3] == 0;
+}
+
 class HashRouter final : public Router {
  public:
   HashRouter(const SelectionRule& rule, int32_t experts, TokenTables tables) : experts_(experts), tables_(std::move(tables)) {
@@ -20,18 +32,21 @@ class HashRouter final : public Router {
 
   // A row without an id of the table is NaN, which selection refuses; so is one whose hidden state is not finite, as with every method.
   at::Tensor Logits(int32_t layer, const RouterInput& in) const override {
-    const int64_t rows = in.x.size(0);
-    at::Tensor logits = at::full({rows, experts_}, -std::numeric_limits<float>::infinity(), at::kFloat);
+    const at::Tensor x = in.x.to(at::kFloat).contiguous();
+    const int64_t rows = x.size(0), width = x.size(1);
+    at::Tensor logits = at::empty({rows, experts_}, at::kFloat);
+    const float* from = x.const_data_ptr<float>();
     float* out = logits.mutable_data_ptr<float>();
-    for (int64_t row = 0; row < rows; ++row, out += experts_) {
+    for (int64_t row = 0; row < rows; ++row, from += width, out += experts_) {
+      std::fill_n(out, experts_, -std::numeric_limits<float>::infinity());
       const int32_t expert = tables_.ExpertOf(layer, in, row);
-      if (expert < 0) {
+      if (expert < 0 || !AllFinite(from, width)) {
         *out = std::numeric_limits<float>::quiet_NaN();
       } else {
         out[expert] = 0;
       }
     }
-    return logits.add_(in.x.sum({1}, /*keepdim=*/true, at::kFloat).mul_(0));
+    return logits;
   }
   int64_t vocabulary() const override { return tables_.vocabulary(); }
   int32_t num_experts() const override { return experts_; }

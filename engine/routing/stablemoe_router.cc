@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <limits>
 #include <optional>
 #include <utility>
@@ -26,10 +27,11 @@ class StableMoeRouter final : public Router {
   at::Tensor Logits(int32_t layer, const RouterInput& in) const override {
     const at::Tensor affinity = layers_[layer].Forward(in.x.to(at::kFloat)).contiguous();
     const int64_t rows = affinity.size(0), experts = affinity.size(1);
-    at::Tensor logits = at::full({rows, experts}, -std::numeric_limits<float>::infinity(), at::kFloat);
+    at::Tensor logits = at::empty({rows, experts}, at::kFloat);
     const float* from = affinity.const_data_ptr<float>();
     float* out = logits.mutable_data_ptr<float>();
     for (int64_t row = 0; row < rows; ++row, from += experts, out += experts) {
+      std::fill_n(out, experts, -std::numeric_limits<float>::infinity());
       const int32_t expert = tables_.ExpertOf(layer, in, row);
       if (expert < 0) {
         *out = std::numeric_limits<float>::quiet_NaN();
