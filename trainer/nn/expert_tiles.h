@@ -28,7 +28,7 @@ struct LowRank {
 struct ExpertTiles {
   const TrainCompute& compute;
   const LoraBlock& lora;
-  int64_t hidden, width;  // H, M
+  int64_t width;  // M
 
   struct Front {
     const float *gate, *up;          // [T, M]: G and U

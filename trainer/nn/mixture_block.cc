@@ -151,7 +151,7 @@ void MixtureBlock::Forward(const float* x, const Gates& gates, const std::vector
   std::vector<uint8_t> first(static_cast<size_t>(rows), 1);
   const std::vector<float> shares = BaseShares(gates, experts);
   const LoraBlock none;
-  const auto tiles_of = [&](const LoraBlock& lora) { return ExpertTiles{*compute_, lora, hidden, width}; };
+  const auto tiles_of = [&](const LoraBlock& lora) { return ExpertTiles{*compute_, lora, width}; };
   const Takers base(rows, [&](int64_t row) { return shares[row]; });
   tiles_of(none).Forward({}, base.rows, {g, u, base.weights, first.data(), h});
   struct Down {
@@ -223,7 +223,7 @@ struct MixtureBlock::Way {
   int64_t hidden() const { return block.gate_.in_features(); }
   int64_t width() const { return block.gate_.out_features(); }
   kernels::ThreadPool& pool() const { return *block.compute_->pool; }
-  ExpertTiles Tiles(const LoraBlock& lora) const { return {*block.compute_, lora, hidden(), width()}; }
+  ExpertTiles Tiles(const LoraBlock& lora) const { return {*block.compute_, lora, width()}; }
   ExpertTiles::Back BackOf(std::vector<float>& dots, std::span<const float> weights) {
     return {
         saved.gate.const_data_ptr(), saved.up.const_data_ptr(), d, dots.empty() ? nullptr : dots.data(), weights, first.data(), dg, du, dx};

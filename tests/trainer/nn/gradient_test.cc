@@ -263,6 +263,29 @@ TEST(FastModelTest, Bf16GradientsPointTheSameWay) {
   }
 }
 
+// A router learns from differences between experts, of what waited in 16 bits.
+TEST(FastModelTest, Bf16RouterGradientsPointTheSameWay) {
+  for (const int32_t top_k : {1, 2}) {
+    World exact("llama", at::kFloat, false), rounded("llama", at::kBFloat16, false);
+    std::vector<at::Tensor> grads;
+    for (World* world : {&exact, &rounded}) {
+      const auto model = MakeFastModel(world->compute(), world->base(), world->experts(), {});
+      const PackedBatch batch = world->Batch();
+      const auto router = NewRouter({.top_k = top_k, .gate = top_k == 1 ? "ste" : "renorm", .compute = at::kFloat},
+                                    world->base().config.num_layers, world->base().config.hidden_size, 3, 17);
+      ASSERT_TRUE(router.ok()) << router.status();
+      for (Parameter& parameter : (*router)->Parameters()) parameter.value.detach().mul_(3.0);
+      RoutePlan plan;
+      plan.router = router->get();
+      ASSERT_TRUE(model->ForwardBackward(batch, plan, {}).ok());
+      std::vector<at::Tensor> all;
+      for (const Parameter& parameter : (*router)->Parameters()) all.push_back(parameter.grad.flatten());
+      grads.push_back(at::cat(all));
+    }
+    EXPECT_GT(at::dot(grads[0], grads[1]).item<double>() / (grads[0].norm() * grads[1].norm()).item<double>(), 0.98) << "top " << top_k;
+  }
+}
+
 TEST(FastModelTest, DropoutIsDrawnAlikeWhenALayerIsRecomputed) {
   World first("llama", at::kFloat, true), second("llama", at::kFloat, true);
   std::vector<std::vector<Parameter>> grads;
