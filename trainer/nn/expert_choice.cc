@@ -32,7 +32,8 @@ class ExpertChoice final : public RouterModule {
     return views;
   }
   bool calibrates() const override { return true; }
-  // The score of each expert's c-th row, c as in training: over these rows the thresholds choose what exact Expert Choice does.
+  // Half way from the score of each expert's c-th row to the next one's, c as in training: over these rows the thresholds choose what exact
+  // Expert Choice does, and no row stands on a threshold, where rounding would decide.
   void Calibrate(int32_t layer, const at::Tensor& probabilities) override {
     at::Tensor threshold = at::ones({num_experts_}, at::kFloat);
     const int64_t rows = probabilities.size(0), each = RowsAnExpertTakes(options_.dispatch, rows, num_experts_);
@@ -41,7 +42,10 @@ class ExpertChoice final : public RouterModule {
       const at::Tensor column = probabilities.select(1, e).to(at::kFloat).contiguous();
       std::vector<float> scores(column.const_data_ptr<float>(), column.const_data_ptr<float>() + rows);
       std::nth_element(scores.begin(), scores.begin() + (each - 1), scores.end(), std::greater<>());
-      threshold[e] = scores[each - 1];
+      const float last = scores[each - 1];
+      const float next = each < rows ? *std::max_element(scores.begin() + each, scores.end()) : last;
+      const float middle = next + (last - next) / 2;
+      threshold[e] = middle > next ? middle : last;
     }
     layers_[layer].resize(1);
     layers_[layer].push_back(MakeParameter(absl::StrFormat("layers.%d.router.threshold", layer), threshold, /*decay=*/false));
