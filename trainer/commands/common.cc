@@ -65,7 +65,7 @@ void CommonFlags::AddTo(CLI::App& app, double default_rate) {
   app.add_option("--validation-share", validation_share, "held out when there is no --validation; 0: none")
       ->capture_default_str()
       ->group("Data");
-  app.add_option("--format", format, "auto, medmcqa, casehold, mathqa, mmlu, freecodecamp, jsonl or pairs")
+  app.add_option("--format", format, "auto, medmcqa, casehold, mathqa, mmlu, freecodecamp, jsonl, pairs or chat")
       ->capture_default_str()
       ->group("Data");
   app.add_option("--target", target, "text: the right option's text after a prompt without options; letter; both; dense2moe")
@@ -127,6 +127,11 @@ StatusOr<std::unique_ptr<Workbench>> Workbench::Open(const CommonFlags& flags, c
   data.sources = ParseSources(flags.data, flags.format);
   ASSIGN_OR_RETURN(data.target, ParseTarget(flags.target));
   ASSIGN_OR_RETURN(data.templates, ReadTemplates(flags.template_file));
+  if (auto chat = ChatTemplate::Load(flags.base); chat.ok()) {
+    data.chat_template = *std::move(chat);
+  } else if (chat.status().code() != absl::StatusCode::kNotFound) {
+    return chat.status();
+  }
   if (flags.append_eos) data.append_eos = true;
   data.bos_token = bench->base_.config.bos_token_id;
   if (!bench->base_.config.eos_token_ids.empty()) data.eos_token = bench->base_.config.eos_token_ids.front();

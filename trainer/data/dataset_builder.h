@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "engine/base/status.h"
 #include "engine/text/tokenizer.h"
@@ -25,6 +26,9 @@ class DatasetBuilder {
   Dataset Finish();
 
  private:
+  Status AddChat(const Record& record, int32_t domain);
+  // Lists the record as bad when the tokens are too many.
+  void AddTokens(const Record& record, std::vector<int32_t> context, const std::vector<int32_t>& answer, int32_t domain);
   Status AddExample(const Record& record, const std::string& prompt, const std::string& answer, bool append_eos, int32_t domain);
 
   const DataOptions& options_;

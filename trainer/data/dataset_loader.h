@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,7 +17,7 @@
 
 namespace switchyard::trainer {
 
-// What a question is made into. Pairs are taken as they are, whatever the target.
+// What a question is made into. Pairs and chats are taken as they are, whatever the target.
 enum class Target {
   kText,       // "text": the text template, which shows no options; the answer is " " + the right option's text
   kLetter,     // "letter": the letter template, which shows them; the answer is " C"
@@ -32,6 +33,8 @@ struct DataOptions {
   // Whether `eos_token` ends the answer. Unset: for pairs, where the model must learn to stop; not for questions, whose options are
   // compared without it.
   std::optional<bool> append_eos;
+  // Writes chats out, and with them the end of the answer's turn (not when append_eos is false). Null: chats are left out as bad.
+  std::shared_ptr<const ChatTemplate> chat_template;
   std::optional<int32_t> bos_token, eos_token;  // of the model's configuration; BOS, else EOS, stands for an empty prompt
   int64_t max_tokens = 1024;                    // prompt and answer together; a longer example is left out and counted
   int64_t max_records = 0;                      // of each source; 0: all

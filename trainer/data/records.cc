@@ -1,5 +1,7 @@
 #include "trainer/data/records.h"
 
+#include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include "engine/mcq/json_record.h"
@@ -8,18 +10,18 @@
 namespace switchyard::trainer {
 namespace {
 
-constexpr std::string_view kPairs = "pairs";
+using ReadLine = StatusOr<Record> (*)(const StatusOr<nlohmann::json>& json);
 
-// Whether the first JSON object among the first lines is a pair.
-bool LooksLikePairs(std::string_view text) {
+// Whether the first JSON object among the first lines has all these keys.
+bool FirstObjectHas(std::string_view text, const std::vector<const char*>& keys) {
   if (Trim(text.substr(0, 4096)).substr(0, 1) != "{") return false;
-  bool pairs = false;
+  bool found = false;
   int looked_at = 0;
   ForEachJsonLine(text, [&](int64_t, const StatusOr<nlohmann::json>& record) {
-    pairs = record.ok() && record->contains("prompt") && record->contains("answer");
+    found = record.ok() && std::all_of(keys.begin(), keys.end(), [&](const char* key) { return record->contains(key); });
     return !record.ok() && ++looked_at < 20;
   });
-  return pairs;
+  return found;
 }
 
 StatusOr<Record> ReadPair(const StatusOr<nlohmann::json>& json) {
@@ -31,9 +33,31 @@ StatusOr<Record> ReadPair(const StatusOr<nlohmann::json>& json) {
   return record;
 }
 
-void ParsePairs(std::string_view text, const std::string& file, RecordSet* set) {
+StatusOr<Record> ReadChat(const StatusOr<nlohmann::json>& json) {
+  RETURN_IF_ERROR(json.status());
+  const auto messages = json->find("messages");
+  if (messages == json->end() || !messages->is_array()) return InvalidArgument("\"messages\" is missing or no list");
+  Record record;
+  for (const nlohmann::json& message : *messages) {
+    if (!message.is_object()) return InvalidArgument("\"messages\": expected objects, found %s", message.type_name());
+    ChatTurn turn;
+    ASSIGN_OR_RETURN(turn.role, StringField(message, "role"));
+    ASSIGN_OR_RETURN(turn.content, StringField(message, "content"));
+    record.turns.push_back(std::move(turn));
+  }
+  if (record.turns.size() < 2) return InvalidArgument("\"messages\": expected at least two, found %d", record.turns.size());
+  if (record.turns.back().role != "assistant")
+    return InvalidArgument("\"messages\": the last one is what is learned and must be the assistant's, found \"%s\"",
+                           record.turns.back().role);
+  record.answer = std::move(record.turns.back().content);
+  record.turns.pop_back();
+  if (IsBlank(record.answer)) return InvalidArgument("\"messages\": the last one is empty");
+  return record;
+}
+
+void ParseLines(std::string_view text, const std::string& file, ReadLine read, RecordSet* set) {
   ForEachJsonLine(text, [&](int64_t line, const StatusOr<nlohmann::json>& json) {
-    StatusOr<Record> record = ReadPair(json);
+    StatusOr<Record> record = read(json);
     if (record.ok()) {
       record->file = file;
       record->line = line;
@@ -59,14 +83,19 @@ void AddQuestions(McqSet questions, RecordSet* set) {
 StatusOr<McqFormat> QuestionFormat(const std::string& name) {
   StatusOr<McqFormat> format = ParseMcqFormat(name);
   if (format.ok()) return format;
-  return InvalidArgument("format: expected auto, pairs, medmcqa, casehold, mathqa, mmlu, freecodecamp or jsonl, found \"%s\"", name);
+  return InvalidArgument("format: expected auto, pairs, chat, medmcqa, casehold, mathqa, mmlu, freecodecamp or jsonl, found \"%s\"", name);
 }
 
 Status ReadFile(const std::string& file, const std::string& format_name, RecordSet* set) {
   ASSIGN_OR_RETURN(std::string text, ReadWholeFile(file, kMaxMcqFileBytes));
   if (std::string_view(text).substr(0, 3) == "\xEF\xBB\xBF") text.erase(0, 3);  // byte-order mark
-  if (format_name == kPairs || (format_name == "auto" && LooksLikePairs(text))) {
-    ParsePairs(text, file, set);
+  const bool guess = format_name == "auto";
+  if (format_name == "pairs" || (guess && FirstObjectHas(text, {"prompt", "answer"}))) {
+    ParseLines(text, file, &ReadPair, set);
+    return OkStatus();
+  }
+  if (format_name == "chat" || (guess && FirstObjectHas(text, {"messages"}))) {
+    ParseLines(text, file, &ReadChat, set);
     return OkStatus();
   }
   ASSIGN_OR_RETURN(const McqFormat format, QuestionFormat(format_name));
@@ -78,7 +107,7 @@ Status ReadFile(const std::string& file, const std::string& format_name, RecordS
 }  // namespace
 
 StatusOr<RecordSet> ReadRecords(const DataSource& source) {
-  if (source.format != kPairs) RETURN_IF_ERROR(QuestionFormat(source.format).status());
+  if (source.format != "pairs" && source.format != "chat") RETURN_IF_ERROR(QuestionFormat(source.format).status());
   RecordSet set;
   const std::vector<std::string> files = McqFilesIn(source.paths);
   if (files.empty()) return NotFound("no .csv, .json or .jsonl file in what was named");

@@ -1,4 +1,4 @@
-// What a source's files hold, before it is tokenised: questions, or pairs of prompt and answer.
+// What a source's files hold, before it is tokenised: questions, pairs of prompt and answer, or chats.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +8,7 @@
 
 #include "engine/base/status.h"
 #include "engine/mcq/mcq.h"
+#include "engine/text/tokenizer.h"
 #include "trainer/data/example.h"
 
 namespace switchyard::trainer {
@@ -16,13 +17,16 @@ namespace switchyard::trainer {
 struct DataSource {
   std::string domain;
   std::vector<std::string> paths;  // files, and directories of which every *.csv, *.json and *.jsonl is read in the order of names
-  // A format of engine/mcq/mcq.h; "pairs", JSON lines {"prompt": "...", "answer": "..."}; or "auto", told from each file's content.
+  // A format of engine/mcq/mcq.h; "pairs", JSON lines {"prompt": "...", "answer": "..."}; "chat", JSON lines
+  // {"messages": [{"role": "user", "content": "..."}, ..., {"role": "assistant", "content": "..."}]}; or "auto", told from each file's content.
   std::string format = "auto";
 };
 
 struct Record {
-  std::optional<McqQuestion> question;  // else a pair
-  std::string prompt, answer;           // of a pair, joined as they stand: the answer brings its own blank
+  std::optional<McqQuestion> question;
+  // Else a pair, joined as it stands (the answer brings its own blank); or, when there are turns, a chat with its last message in `answer`.
+  std::vector<ChatTurn> turns;
+  std::string prompt, answer;
   std::string file;
   int64_t line = 0;
 };

@@ -1,7 +1,10 @@
 // A demonstration world on disk: questions that need nothing from outside and that a small model can learn.
 //
 //   <directory>/world.json           version, seed, operators and units, and of each domain its description, counts and the SHA-256 of its
-//   files <directory>/README.md            what the files are <directory>/<domain>/train.jsonl, valid.jsonl, test.jsonl
+//   files
+//   <directory>/README.md            what the files are
+//   <directory>/<domain>/train.jsonl, valid.jsonl, test.jsonl; chats.jsonl, training data of the format "chat", but for general
+//   <directory>/chats.jsonl          everyday chats to be answered by the base: GenerateRequests in proto3 JSON
 //
 // Domains: formulary, statutes, wordproblems, programs and general. A line is a question of our JSONL (id, question, options, answer) with
 // the further keys domain, fact, wording and, where the answer was computed, working (see WorldQuestion).

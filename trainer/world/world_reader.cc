@@ -92,6 +92,15 @@ StatusOr<std::vector<WorldQuestion>> ReadPart(const std::string& path, const std
   return questions;
 }
 
+// Only that it is the file that was written; what it means is derived from the questions and from the seed.
+Status CheckDigest(const std::string& path, const Json& entry) {
+  ASSIGN_OR_RETURN(const std::string wanted_digest, Text(entry, "sha256", path));
+  ASSIGN_OR_RETURN(const std::string text, ReadBounded(path));
+  if (const std::string digest = Sha256Hex(text); digest != wanted_digest)
+    return DataLoss("%s: SHA-256 %s, world.json says %s", path, digest, wanted_digest);
+  return OkStatus();
+}
+
 StatusOr<WorldDomain> ReadDomain(const std::string& directory, const Json& entry, const std::string& where) {
   if (!entry.is_object()) return DataLoss("%s: a domain is %s, expected an object", where, entry.type_name());
   WorldDomain domain;
@@ -103,6 +112,11 @@ StatusOr<WorldDomain> ReadDomain(const std::string& directory, const Json& entry
   ASSIGN_OR_RETURN(const Json files, Member(entry, "files", Json::value_t::object, where));
   for (const auto& [part, member] : kWorldParts) {
     ASSIGN_OR_RETURN(domain.*member, ReadPart(absl::StrCat(directory, "/", domain.name, "/", part, ".jsonl"), domain.name, files, part));
+  }
+  if (domain.name != "general") {
+    const std::string path = absl::StrCat(directory, "/", domain.name, "/", kWorldChats, ".jsonl");
+    ASSIGN_OR_RETURN(const Json chats, Member(files, kWorldChats, Json::value_t::object, path));
+    RETURN_IF_ERROR(CheckDigest(path, chats));
   }
   return domain;
 }
@@ -141,6 +155,9 @@ StatusOr<DemoWorld> ReadDemoWorld(const std::string& directory) {
     ASSIGN_OR_RETURN(WorldDomain domain, ReadDomain(directory, entry, where));
     world.domains.push_back(std::move(domain));
   }
+  const std::string requests = absl::StrCat(directory, "/", kWorldChatRequests);
+  ASSIGN_OR_RETURN(const Json chats, Member(manifest, "chats", Json::value_t::object, where));
+  RETURN_IF_ERROR(CheckDigest(requests, chats));
   return world;
 }
 

@@ -76,6 +76,58 @@ TEST(TargetTest, NamesAreChecked) {
   EXPECT_FALSE(ParseTarget("Text").ok());
 }
 
+constexpr char kChat[] =
+    R"({"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello you."}]})";
+
+DataOptions ChatSource(const TempDir& dir, const std::string& path) {
+  DataOptions options = OneSource(path);
+  dir.Write("chat_template.jinja",
+            "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}{% endfor %}"
+            "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}");
+  const auto chat_template = ChatTemplate::Load(dir.File(""));
+  EXPECT_TRUE(chat_template.ok()) << chat_template.status();
+  options.chat_template = *chat_template;
+  return options;
+}
+
+TEST(ChatTest, IsWrittenByTheTemplateAndItsLastMessageIsLearned) {
+  TempDir dir;
+  DataOptions options = ChatSource(dir, dir.Write("c.jsonl", std::string(kChat) + "\n"));
+  const Dataset dataset = Load(options);
+  ASSERT_EQ(dataset.examples.size(), 1u);
+  EXPECT_EQ(PromptText(dataset.examples[0]),
+            "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
+  EXPECT_EQ(AnswerText(dataset.examples[0]), "Hello you.<|im_end|>");
+  options.append_eos = false;
+  EXPECT_EQ(AnswerText(Load(options).examples.at(0)), "Hello you.");
+}
+
+TEST(ChatTest, WhatCannotBeUsedIsNamed) {
+  TempDir dir;
+  const std::string file = dir.Write("c.jsonl", std::string(kChat) + "\n" +
+                                                    R"({"messages":[{"role":"user","content":"Hi"}]})"
+                                                    "\n" +
+                                                    R"({"messages":[{"role":"assistant","content":"a"},{"role":"user","content":"b"}]})"
+                                                    "\n" +
+                                                    R"({"messages":["a","b"]})"
+                                                    "\n" +
+                                                    R"({"messages":[{"role":"user","content":"b"},{"role":"assistant","content":" "}]})"
+                                                    "\n");
+  const Dataset dataset = Load(ChatSource(dir, file));
+  EXPECT_EQ(dataset.examples.size(), 1u);
+  ASSERT_EQ(dataset.bad.size(), 4u);
+  EXPECT_THAT(dataset.bad[0].reason, HasSubstr("expected at least two, found 1"));
+  EXPECT_THAT(dataset.bad[1].reason, HasSubstr("must be the assistant's, found \"user\""));
+  EXPECT_THAT(dataset.bad[2].reason, HasSubstr("expected objects, found string"));
+  EXPECT_THAT(dataset.bad[3].reason, HasSubstr("the last one is empty"));
+  EXPECT_EQ(dataset.bad[3].line, 5);
+}
+
+TEST(ChatTest, NeedsATemplate) {
+  TempDir dir;
+  EXPECT_THAT(Error(OneSource(dir.Write("c.jsonl", std::string(kChat) + "\n"))), HasSubstr("a chat, and this model has no chat template"));
+}
+
 TEST(PairsTest, AreTakenAsTheyStandAndEndInEos) {
   TempDir dir;
   DataOptions options = OneSource(dir.Write("p.jsonl", R"({"prompt":"2 + 2 =","answer":" 4"})"));
@@ -84,7 +136,6 @@ TEST(PairsTest, AreTakenAsTheyStandAndEndInEos) {
   const Dataset dataset = Load(options);
   ASSERT_EQ(dataset.examples.size(), 1u);
   EXPECT_EQ(PromptText(dataset.examples[0]), "2 + 2 =");
-  EXPECT_EQ(dataset.examples[0].tokens.back(), kEos);
   options.append_eos = false;
   const Dataset open = Load(options);
   EXPECT_EQ(open.examples[0].tokens.size() + 1, dataset.examples[0].tokens.size());

@@ -8,9 +8,13 @@
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
+#include <utility>
 
 #include "engine/artifact/sha256.h"
 #include "engine/mcq/mcq.h"
+#include "trainer/world/chats.h"
 
 namespace switchyard::trainer {
 namespace {
@@ -18,8 +22,8 @@ namespace {
 using ::testing::HasSubstr;
 
 // The manifest of seed 1, which holds the SHA-256 of every file. It changes only together with kWorldVersion (world_files.h).
-constexpr char kSmallManifest[] = "87482c26323bb40bf7e3b1d04a7834ba83063cbc6dca052b183e2ca126a86827";
-constexpr char kFullManifest[] = "19f8066b6a59516098a0e81d374de1f0903e9b10606a90a180632fbe11f90e3f";
+constexpr char kSmallManifest[] = "910ad839869d70c75ef9ed92fd203be7e607514d6f82eccc754f8498901850fe";
+constexpr char kFullManifest[] = "33c0cf8c01b7525da0f288095e94cf6d37efadbe97f5e20bd67401d4bf3cc24e";
 
 class DemoWorldTest : public ::testing::Test {
  protected:
@@ -114,6 +118,47 @@ TEST_F(DemoWorldTest, IsReadByWhateverReadsOurQuestions) {
       EXPECT_EQ(set->questions[i].answer, domain.test[i].answer);
     }
   }
+}
+
+TEST_F(DemoWorldTest, ChatsAreTrainingQuestionsAndRequestsToTheBase) {
+  ASSERT_EQ(WriteDemoWorld({directory_, 1, false}), OkStatus());
+  const DemoWorld world = MakeDemoWorld(1, false);
+  for (const WorldDomain& domain : world.domains) {
+    const std::string text = Read(directory_ + "/" + domain.name + "/chats.jsonl");
+    if (domain.name == "general") {
+      EXPECT_EQ(text, "");
+      continue;
+    }
+    std::set<std::pair<std::string, std::string>> asked, known;
+    for (const WorldQuestion& question : domain.train) known.emplace(question.question, question.options[question.answer]);
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) {
+      const nlohmann::json chat = nlohmann::json::parse(line);
+      asked.emplace(chat["messages"][0]["content"], chat["messages"][1]["content"]);
+    }
+    EXPECT_EQ(asked.size(), (domain.train.size() + 7) / 8) << domain.name;
+    EXPECT_TRUE(std::includes(known.begin(), known.end(), asked.begin(), asked.end())) << domain.name;
+  }
+  std::istringstream requests(Read(directory_ + "/chats.jsonl"));
+  std::set<std::string> prompts;
+  for (std::string line; std::getline(requests, line);) {
+    const nlohmann::json request = nlohmann::json::parse(line);
+    EXPECT_TRUE(request["routing"].contains("baseOnly"));
+    prompts.insert(request["chat"]["messages"][0]["content"]);
+  }
+  EXPECT_GE(prompts.size(), 150u);
+  EXPECT_EQ(prompts.size(), MakeChatPrompts(1, false).size());
+}
+
+TEST_F(DemoWorldTest, NoticesAChangedChat) {
+  ASSERT_EQ(WriteDemoWorld({directory_, 1, true}), OkStatus());
+  for (const char* file : {"chats.jsonl", "statutes/chats.jsonl"}) {
+    const std::string text = Read(directory_ + "/" + file);
+    Replace(file, text + "\n");
+    EXPECT_THAT(std::string(Message(CheckDemoWorld(directory_))), HasSubstr(std::string(file) + ": SHA-256 "));
+    Replace(file, text);
+  }
+  EXPECT_EQ(CheckDemoWorld(directory_), OkStatus());
 }
 
 TEST_F(DemoWorldTest, LeavesWhatIsThereAlone) {
