@@ -51,6 +51,7 @@ CLI::App* EvalCommand::AddTo(CLI::App& app) {
   text("--state", &state_file_, "Keep the answers here, and go on from them", "FILE.jsonl");
   text("--json", &json_file_, "Write every number here", "FILE");
   text("--markdown", &markdown_file_, "Write the tables here", "FILE");
+  command->add_flag("--brief", brief_, "Print the first judge's table and only averages of the others; files get every table");
   command->add_option("--limit", limit_, "Only the first N questions of each set; 0: all")->check(CLI::NonNegativeNumber.description(""));
   command->add_flag("--truncate", options_.truncate, "Drop the oldest tokens of a prompt that is too long, instead of an error");
   command->add_option("--concurrency", options_.concurrency, "Questions in flight at once, over all servers")
@@ -179,7 +180,7 @@ ExitCode EvalCommand::Run(CommandEnvironment& environment) {
   }
   const auto outcome = RunEval(rows_, sets_, targets_, options_, state.has_value() ? &*state : nullptr, terminal, &answers);
   if (!outcome.ok()) return Fail(terminal, outcome.status());
-  const EvalReport report{rows_, sets_, targets_, answers, *outcome, judges_, comparison_};
+  const EvalReport report{rows_, sets_, targets_, answers, *outcome, judges_, comparison_, brief_};
   terminal.out << EvalScreen(report, terminal.out_style) << std::flush;
   for (const Status& written : {WriteFile(json_file_, EvalJson(report)), WriteFile(markdown_file_, EvalMarkdown(report))}) {
     if (!written.ok()) return Fail(terminal, written);

@@ -34,6 +34,7 @@ class EvalCommand : public Command {
   std::vector<std::string> set_texts_, row_texts_, judge_names_;
   std::string standard_rows_, headline_ = "sum", format_ = "auto", template_file_, state_file_, json_file_, markdown_file_, compare_;
   int64_t limit_ = 0;
+  bool brief_ = false;
   int retries_ = 8;
 
   EvalRunOptions options_;

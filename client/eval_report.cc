@@ -1,5 +1,6 @@
 #include "client/eval_report.h"
 
+#include <algorithm>
 #include <set>
 
 #include "absl/strings/str_format.h"
@@ -28,6 +29,11 @@ std::string CellText(const EvalCell& cell) {
   return half_width.has_value() ? Percent(cell.accuracy(), *half_width) : "-";
 }
 
+std::string MeanText(const std::vector<EvalCell>& cells) {
+  const std::optional<EvalMean> mean = Mean(cells);
+  return mean.has_value() ? Percent(mean->accuracy, mean->half_width) : "-";
+}
+
 // Heading line first.
 Lines TableLines(const EvalReport& report, int judge) {
   Lines lines = {{"model"}};
@@ -37,11 +43,29 @@ Lines TableLines(const EvalReport& report, int judge) {
     const std::vector<EvalCell> cells = Cells(report, row, judge);
     std::vector<std::string> line = {OneLine(report.rows[row].label, 60)};
     for (const EvalCell& cell : cells) line.push_back(CellText(cell));
-    const std::optional<EvalMean> mean = Mean(cells);
-    line.push_back(mean.has_value() ? Percent(mean->accuracy, mean->half_width) : "-");
+    line.push_back(MeanText(cells));
     lines.push_back(std::move(line));
   }
   return lines;
+}
+
+// Heading line first; a column a judge.
+Lines AverageLines(const EvalReport& report, const std::vector<int>& judges) {
+  Lines lines = {{"model"}};
+  for (const int judge : judges) lines[0].push_back(std::string(kEvalJudgeNames[judge].label));
+  for (size_t row = 0; row < report.rows.size(); ++row) {
+    lines.push_back({OneLine(report.rows[row].label, 60)});
+    for (const int judge : judges) lines.back().push_back(MeanText(Cells(report, row, judge)));
+  }
+  return lines;
+}
+
+std::string ScreenTable(const Lines& lines, const Style& style) {
+  std::vector<Table::Column> columns;
+  for (const std::string& heading : lines[0]) columns.push_back({heading, columns.empty() ? Align::kLeft : Align::kRight});
+  Table table(std::move(columns));
+  for (size_t i = 1; i < lines.size(); ++i) table.AddRow({lines[i].begin(), lines[i].end()});
+  return table.Render(style);
 }
 
 std::string Title(const EvalReport& report, int judge) {
@@ -138,14 +162,15 @@ Json JudgeJson(const EvalReport& report, int judge) {
 
 std::string EvalScreen(const EvalReport& report, const Style& style) {
   std::string text;
-  for (const int judge : report.judges) {
-    const Lines lines = TableLines(report, judge);
-    std::vector<Table::Column> columns;
-    for (const std::string& heading : lines[0]) columns.push_back({heading, columns.empty() ? Align::kLeft : Align::kRight});
-    Table table(std::move(columns));
-    for (size_t i = 1; i < lines.size(); ++i) table.AddRow({lines[i].begin(), lines[i].end()});
-    text += (text.empty() ? "" : "\n") + style.Bold(Title(report, judge)) + "\n" + table.Render(style);
+  const size_t whole = report.brief ? std::min<size_t>(1, report.judges.size()) : report.judges.size();
+  for (size_t i = 0; i < whole; ++i) {
+    const int judge = report.judges[i];
+    text += (text.empty() ? "" : "\n") + style.Bold(Title(report, judge)) + "\n" + ScreenTable(TableLines(report, judge), style);
     for (const std::string& line : PairedLines(report, judge)) text += "  " + line + "\n";
+  }
+  if (whole < report.judges.size()) {
+    const std::vector<int> others(report.judges.begin() + static_cast<std::ptrdiff_t>(whole), report.judges.end());
+    text += "\n" + style.Bold("The average by the other judges") + "\n" + ScreenTable(AverageLines(report, others), style);
   }
   for (const std::string& line : ModelLines(report)) text += style.Dim("answered by " + line) + "\n";
   return text;

@@ -20,6 +20,7 @@ struct EvalReport {
   const EvalOutcome& outcome;
   std::vector<int> judges;  // in the order of their tables
   std::optional<std::pair<size_t, size_t>> compare;
+  bool brief = false;  // on the screen: the first judge's table, and of the others the averages
 };
 
 std::string EvalScreen(const EvalReport& report, const Style& style);

@@ -68,6 +68,8 @@ function(switchyard_test name)
   endif()
   gtest_discover_tests(${name}
     WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
+    # A parameter is named by its test's own generator; printed as bytes it would be another name every run.
+    NO_PRETTY_VALUES
     DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 120
     PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS ${ARG_LABELS} ENVIRONMENT "${SWITCHYARD_TEST_ENVIRONMENT}")
 endfunction()

@@ -1,12 +1,12 @@
 #include "server/admin_server.h"
 
-#include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/resource_quota.h>
 
 #include <chrono>
 
 #include "server/credentials.h"
+#include "server/reflection.h"
 
 namespace switchyard {
 namespace {
@@ -23,8 +23,8 @@ StatusOr<std::unique_ptr<AdminServer>> AdminServer::Start(const AdminServerOptio
   ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ServerCredentials> credentials, MakeServerCredentials(options.tls));
   ASSIGN_OR_RETURN(std::unique_ptr<Authorizer> authorizer, Authorizer::Open(options.tokens));
   std::unique_ptr<AdminServer> server(new AdminServer(std::move(authorizer), catalog, engine, divergence));
-  if (options.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
+  SetReflection(builder, options.reflection);
   builder.AddListeningPort(options.address, credentials, &server->port_);
   builder.SetResourceQuota(grpc::ResourceQuota("admin").SetMaxThreads(kMaxThreads));
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);

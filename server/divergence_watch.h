@@ -116,7 +116,7 @@ class DivergenceWatch {
   mutable std::mutex mutex_;
   int running_ = 0;                  // guarded by mutex_
   std::array<Record, 3> records_{};  // by role; guarded by mutex_
-  WorkerPool worker_{1, 1};          // last: it ends before what its jobs use
+  WorkerPool worker_{1, 1, 0};       // last: it ends before what its jobs use
 };
 
 }  // namespace switchyard

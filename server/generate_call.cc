@@ -67,7 +67,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void Start() {
     self_ = shared_from_this();
     if (!ticket_->refusal().ok()) return Refuse();
-    if (!context_.workers->TryPost([self = self_] { self->Prepare(); })) FinishWith(ResourceExhausted("%s", kBusy));
+    if (!context_.workers->TryPost(bytes_.Length(), [self = self_] { self->Prepare(); })) FinishWith(ResourceExhausted("%s", kBusy));
   }
 
   // ---------------------------------------------------------------------------------------------------------- gRPC callback threads

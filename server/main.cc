@@ -98,6 +98,11 @@ int Serve(const ServerOptions& options) {
        {"expert_bytes", report.expert_bytes},
        {"router_bytes", report.router_bytes},
        {"kv_bytes", report.kv_bytes}});
+  if (text->tokenizer->vocab_size() > loaded->runner->snapshot()->info().vocab_size) {
+    return Fail(FailedPrecondition("%s: tokenizer.json has %d tokens, config.json a vocabulary of %d: they are not of one model",
+                                   options.runner.base_directory, text->tokenizer->vocab_size(),
+                                   loaded->runner->snapshot()->info().vocab_size));
+  }
   auto engine = Engine::Create(options.engine, loaded->runner.get());
   if (!engine.ok()) return Fail(engine.status());
   text->engine = engine->get();

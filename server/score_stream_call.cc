@@ -44,7 +44,7 @@ class ScoreStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
     lock.unlock();
     if (gone) link->Cancel();
     if (Status admitted = ticket_->AdmitQuestion(); !admitted.ok()) return Reply(link, IdOf(bytes), std::move(admitted));
-    const bool accepted = context_.workers->TryPost([self = shared_from_this(), bytes, link] { self->Work(bytes, link); });
+    const bool accepted = context_.workers->TryPost(bytes.Length(), [self = shared_from_this(), bytes, link] { self->Work(bytes, link); });
     // Too busy to work on it, not to say whom it concerns.
     if (!accepted) Reply(link, IdOf(bytes), ResourceExhausted("%s", kBusy));
   }

@@ -1,6 +1,5 @@
 #include "server/server.h"
 
-#include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 
@@ -22,6 +21,7 @@
 #include "server/log.h"
 #include "server/open_streams.h"
 #include "server/periodic.h"
+#include "server/reflection.h"
 #include "server/route_window.h"
 #include "server/router_collectable.h"
 #include "server/web_pages.h"
@@ -46,8 +46,8 @@ void SetServing(grpc::Server& server, bool serving) {
 std::unique_ptr<grpc::Server> BuildGrpc(const ServerOptions& options, const std::shared_ptr<grpc::ServerCredentials>& credentials,
                                         grpc::Service* service, int* port) {
   grpc::EnableDefaultHealthCheckService(true);
-  if (options.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
+  SetReflection(builder, options.reflection);
   builder.AddListeningPort(options.listen, credentials, port);
   builder.SetMaxReceiveMessageSize(options.max_message_mib << 20);
   builder.SetMaxSendMessageSize(options.max_message_mib << 20);
@@ -101,7 +101,8 @@ StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, Se
   impl->options = options;
   impl->model = std::move(model);
   ASSIGN_OR_RETURN(impl->gate, CallGate::Create(options.gate, &impl->requests));
-  impl->workers = std::make_unique<WorkerPool>(options.workers, options.max_pending_requests);
+  impl->workers =
+      std::make_unique<WorkerPool>(options.workers, options.max_pending_requests, static_cast<size_t>(options.max_pending_mib) << 20);
   RequestLimits limits = options.limits;
   limits.max_reply_bytes = int64_t{options.max_message_mib} << 20;
   impl->context = {&impl->model, limits, impl->workers.get(), impl->gate.get(), administered.divergence, &impl->streams};

@@ -25,6 +25,7 @@ struct ServerOptions {
   std::string health;                      // gRPC health alone, in plain text, for probes; port 0 picks one; "" for none
   int workers = 2;                         // threads that tokenise and build replies
   int max_pending_requests = 1024;         // requests waiting for a worker; more are refused
+  int max_pending_mib = 256;               // of these, in all; more are refused
   int max_message_mib = 16;                // largest request or reply
   int max_connection_age_seconds = 0;      // a connection is told to go elsewhere after this long, its calls end in peace; 0: never
   bool reflection = true;

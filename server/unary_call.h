@@ -30,7 +30,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
     }
     // The link is copied: the reply may end the call before `run` returns.
     const CallTerms terms{call->ticket_->Deadline(), call->ticket_->key(), call->link_};
-    const bool accepted = context.workers->TryPost([call, &context, bytes = *request, terms, run] {
+    const bool accepted = context.workers->TryPost(request->Length(), [call, &context, bytes = *request, terms, run] {
       Request parsed;
       if (Status status = ParseRequest(bytes, &parsed); !status.ok()) return call->Complete(std::move(status));
       run(context, parsed, terms, [call](StatusOr<Response> result) { call->Complete(std::move(result)); });

@@ -1,10 +1,12 @@
 #include "server/worker_pool.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace switchyard {
 
-WorkerPool::WorkerPool(int threads, size_t max_queued) : max_queued_(max_queued) {
+WorkerPool::WorkerPool(int threads, size_t max_queued, size_t max_queued_bytes)
+    : max_queued_(max_queued), max_queued_bytes_(max_queued_bytes) {
   for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { Run(); });
 }
 
@@ -17,11 +19,13 @@ WorkerPool::~WorkerPool() {
   for (std::thread& thread : threads_) thread.join();
 }
 
-bool WorkerPool::TryPost(std::function<void()> job) {
+bool WorkerPool::TryPost(size_t bytes, std::function<void()> job) {
   {
     std::lock_guard lock(mutex_);
     if (closing_ || fresh_.size() >= max_queued_) return false;
-    fresh_.push_back(std::move(job));
+    if (!fresh_.empty() && bytes > max_queued_bytes_ - std::min(fresh_bytes_, max_queued_bytes_)) return false;
+    fresh_.push_back({bytes, std::move(job)});
+    fresh_bytes_ += bytes;
   }
   wake_.notify_one();
   return true;
@@ -40,10 +44,17 @@ void WorkerPool::Run() {
   while (true) {
     wake_.wait(lock, [this] { return closing_ || !fresh_.empty() || !admitted_.empty(); });
     // Finishing what is under way frees memory sooner than starting something new.
-    std::deque<std::function<void()>>& queue = admitted_.empty() ? fresh_ : admitted_;
-    if (queue.empty()) return;  // closing, and nothing is left
-    std::function<void()> job = std::move(queue.front());
-    queue.pop_front();
+    std::function<void()> job;
+    if (!admitted_.empty()) {
+      job = std::move(admitted_.front());
+      admitted_.pop_front();
+    } else if (!fresh_.empty()) {
+      fresh_bytes_ -= fresh_.front().bytes;
+      job = std::move(fresh_.front().job);
+      fresh_.pop_front();
+    } else {
+      return;  // closing, and nothing is left
+    }
     lock.unlock();
     job();
     job = nullptr;

@@ -14,20 +14,29 @@ namespace switchyard {
 // Thread-safe. The destructor runs what is queued, then joins.
 class WorkerPool {
  public:
-  WorkerPool(int threads, size_t max_queued);
+  // `max_queued` jobs, of `max_queued_bytes` in all, may wait.
+  WorkerPool(int threads, size_t max_queued, size_t max_queued_bytes);
   ~WorkerPool();
-  // New work. false when max_queued jobs wait: the caller refuses the request.
-  bool TryPost(std::function<void()> job);
+  // New work that keeps `bytes` in memory while it waits. false when one of the two bounds would be passed: the caller refuses the request.
+  // Where nothing waits, one job of any size may.
+  bool TryPost(size_t bytes, std::function<void()> job);
   // The second half of work already admitted; bounded by what the engine runs, so always accepted.
   void Post(std::function<void()> job);
 
  private:
   void Run();
 
-  const size_t max_queued_;
+  struct Fresh {
+    size_t bytes;
+    std::function<void()> job;
+  };
+
+  const size_t max_queued_, max_queued_bytes_;
   std::mutex mutex_;  // guards what follows
   std::condition_variable wake_;
-  std::deque<std::function<void()>> fresh_, admitted_;
+  std::deque<Fresh> fresh_;
+  size_t fresh_bytes_ = 0;
+  std::deque<std::function<void()>> admitted_;
   bool closing_ = false;
   std::vector<std::thread> threads_;  // constant after construction
 };

@@ -304,10 +304,14 @@ StatusOr<ModelConfig> ReadModelConfig(const std::string& directory) {
 }
 
 StatusOr<GenerationDefaults> ReadGenerationDefaults(const std::string& directory) {
-  GenerationDefaults defaults;
   const std::string path = (std::filesystem::path(directory) / "generation_config.json").string();
-  if (!std::filesystem::exists(path)) return defaults;
+  if (!std::filesystem::exists(path)) return GenerationDefaults();
   ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(path, kMaxConfigBytes));
+  return ParseGenerationDefaults(text, path);
+}
+
+StatusOr<GenerationDefaults> ParseGenerationDefaults(const std::string& text, const std::string& path) {
+  GenerationDefaults defaults;
   RETURN_IF_ERROR(CheckStrictJson(text, path));
   const Json json = Json::parse(text, nullptr, false);
   if (!json.is_object()) return DataLoss("%s: expected a JSON object", path);

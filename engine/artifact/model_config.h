@@ -61,6 +61,9 @@ struct GenerationDefaults {
   std::optional<float> repetition_penalty;
   std::optional<bool> do_sample;
 };
+// The text of a generation_config.json; `path` stands for it in messages. DATA_LOSS when it is no object or a value is out of range.
+StatusOr<GenerationDefaults> ParseGenerationDefaults(const std::string& text, const std::string& path);
+// Of a model directory; nothing is set when there is no such file.
 StatusOr<GenerationDefaults> ReadGenerationDefaults(const std::string& directory);
 
 }  // namespace switchyard

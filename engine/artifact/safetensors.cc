@@ -150,6 +150,25 @@ StatusOr<TensorView> SafetensorsFile::Get(const std::string& name) const {
   return found->second;
 }
 
+StatusOr<std::map<std::string, std::string>> ParseShardIndex(std::string_view text, const std::string& index) {
+  RETURN_IF_ERROR(CheckStrictJson(text, index));
+  const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
+  if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object())
+    return DataLoss("%s: expected an object \"weight_map\"", index);
+  std::map<std::string, std::string> shard_of;
+  for (const auto& [tensor, shard] : json["weight_map"].items()) {
+    if (!shard.is_string()) return DataLoss("%s: weight_map[\"%s\"] must be a file name", index, tensor.substr(0, 200));
+    const std::string name = shard.get<std::string>();
+    if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos || name.find('\\') != std::string::npos ||
+        name.find('\0') != std::string::npos) {
+      return DataLoss("%s: weight_map[\"%s\"] = \"%s\": expected a plain file name inside the directory", index, tensor.substr(0, 200),
+                      name.substr(0, 200));
+    }
+    shard_of[tensor] = name;
+  }
+  return shard_of;
+}
+
 StatusOr<std::shared_ptr<const SafetensorsSet>> SafetensorsSet::OpenModelDirectory(const std::string& directory) {
   namespace fs = std::filesystem;
   auto set = std::make_shared<SafetensorsSet>();
@@ -160,26 +179,13 @@ StatusOr<std::shared_ptr<const SafetensorsSet>> SafetensorsSet::OpenModelDirecto
     ASSIGN_OR_RETURN(const auto file, SafetensorsFile::Open(single));
     set->files_.push_back(single);
     set->tensors_ = file->tensors();
+    for (const auto& [tensor, view] : set->tensors_) set->file_of_[tensor] = 0;
     return std::shared_ptr<const SafetensorsSet>(std::move(set));
   }
   ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(index, 64 << 20));
-  RETURN_IF_ERROR(CheckStrictJson(text, index));
-  const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
-  if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object())
-    return DataLoss("%s: expected an object \"weight_map\"", index);
-  std::map<std::string, std::string> shard_of;
+  ASSIGN_OR_RETURN(const auto shard_of, ParseShardIndex(text, index));
   std::set<std::string> shards;
-  for (const auto& [tensor, shard] : json["weight_map"].items()) {
-    if (!shard.is_string()) return DataLoss("%s: weight_map[\"%s\"] must be a file name", index, tensor.substr(0, 200));
-    const std::string name = shard.get<std::string>();
-    if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos || name.find('\\') != std::string::npos ||
-        name.find('\0') != std::string::npos) {
-      return DataLoss("%s: weight_map[\"%s\"] = \"%s\": expected a plain file name inside the directory", index, tensor.substr(0, 200),
-                      name.substr(0, 200));
-    }
-    shard_of[tensor] = name;
-    shards.insert(name);
-  }
+  for (const auto& [tensor, shard] : shard_of) shards.insert(shard);
   for (const std::string& shard : shards) {
     const std::string path = (fs::path(directory) / shard).string();
     ASSIGN_OR_RETURN(const auto file, SafetensorsFile::Open(path));
@@ -189,6 +195,7 @@ StatusOr<std::shared_ptr<const SafetensorsSet>> SafetensorsSet::OpenModelDirecto
       if (mapped == shard_of.end()) return DataLoss("%s: tensor \"%s\" is not in the weight_map of %s", path, tensor, index);
       if (mapped->second != shard) return DataLoss("%s: tensor \"%s\" is here, the weight_map says %s", path, tensor, mapped->second);
       set->tensors_[tensor] = view;
+      set->file_of_[tensor] = set->files_.size() - 1;
     }
   }
   for (const auto& [tensor, shard] : shard_of) {
@@ -202,6 +209,11 @@ StatusOr<TensorView> SafetensorsSet::Get(const std::string& name) const {
   const auto found = tensors_.find(name);
   if (found == tensors_.end()) return NotFound("%s: tensor \"%s\" is missing", directory_, name);
   return found->second;
+}
+
+const std::string& SafetensorsSet::FileOf(const std::string& name) const {
+  const auto found = file_of_.find(name);
+  return found == file_of_.end() ? directory_ : files_[found->second];
 }
 
 Status WriteSafetensors(const std::string& path, const std::vector<TensorView>& tensors,

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -44,13 +45,20 @@ class SafetensorsSet {
   static StatusOr<std::shared_ptr<const SafetensorsSet>> OpenModelDirectory(const std::string& directory);
   const std::map<std::string, TensorView>& tensors() const { return tensors_; }
   StatusOr<TensorView> Get(const std::string& name) const;
+  // The path of the file the tensor lies in; the directory for a name that is in none.
+  const std::string& FileOf(const std::string& name) const;
   const std::vector<std::string>& files() const { return files_; }  // paths, in name order
 
  private:
   std::string directory_;
   std::vector<std::string> files_;
   std::map<std::string, TensorView> tensors_;
+  std::map<std::string, size_t> file_of_;  // tensor -> index into files_
 };
+
+// The weight_map of a model.safetensors.index.json: the file of each tensor, a plain name inside the directory. `index` stands for the path
+// in messages. DATA_LOSS when it is something else.
+StatusOr<std::map<std::string, std::string>> ParseShardIndex(std::string_view text, const std::string& index);
 
 // Writes to a temporary file beside `path`, syncs and renames. Tensors are ordered by dtype (descending alignment), then name, as the
 // reference writer does.

@@ -267,7 +267,7 @@ Status Catalog::Apply(const Job& job) {
   if (content == served_.content) return OkStatus();
   if (request.dry_run) {
     BeginStep(id, LoadStep::kReserve);
-    RETURN_IF_ERROR(loader_.CheckCounts(content));
+    RETURN_IF_ERROR(loader_.CheckCountsAndDisk(content, inspector));
     RETURN_IF_ERROR(residency_->Reserve(bytes));
     residency_->Release(bytes);
     log_->Update(id, [&](Operation& operation) { operation.changed = true; });

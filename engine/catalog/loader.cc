@@ -47,6 +47,19 @@ StatusOr<std::string> Inspector::Generation(ArtifactKind kind, const std::string
   return info.generation;
 }
 
+StatusOr<int64_t> Inspector::DiskBytes(const std::string& directory) const {
+  ASSIGN_OR_RETURN(const std::string path, Path(directory));
+  namespace fs = std::filesystem;
+  std::error_code error;
+  int64_t bytes = 0;
+  for (fs::recursive_directory_iterator entry(path, error), end; !error && entry != end; entry.increment(error)) {
+    if (entry->is_regular_file(error) && !error) bytes += static_cast<int64_t>(entry->file_size(error));
+    if (error) break;
+  }
+  if (error) return NotFound("%s: cannot be listed: %s", directory, error.message());
+  return bytes;
+}
+
 StatusOr<RouterInfo> Loader::InfoOf(const NamedArtifact& router, Inspector& inspector) const {
   if (const auto part = residency_.FindRouter(router.generation)) return part->info();
   return inspector.Router(router.directory);
@@ -76,13 +89,28 @@ Status Loader::CheckCoverage(const CatalogContent& before, const CatalogContent&
   return OkStatus();
 }
 
-Status Loader::CheckCounts(const CatalogContent& content) const {
+Status Loader::CheckCountsAndDisk(const CatalogContent& content, Inspector& inspector) const {
   for (const auto& [kind, most] :
        {std::pair{ArtifactKind::kExpert, budget_.max_experts}, std::pair{ArtifactKind::kRouter, budget_.max_routers}}) {
     const size_t count = content.list(kind).size();
     if (count > static_cast<size_t>(most))
       return ResourceExhausted("count budget: at most %d %ss, this would make %d", most, KindName(kind), count);
   }
+  if (budget_.disk_bytes == 0) return OkStatus();
+  std::set<std::string> directories;
+  int64_t bytes = 0;
+  for (const ArtifactKind kind : {ArtifactKind::kExpert, ArtifactKind::kRouter}) {
+    for (const NamedArtifact& artifact : content.list(kind)) {
+      if (artifact.directory.empty() || !directories.insert(artifact.directory).second) continue;
+      const StatusOr<int64_t> more = inspector.DiskBytes(artifact.directory);
+      if (more.status().code() == absl::StatusCode::kNotFound) continue;  // takes no room; reading says so when it is needed
+      if (!more.ok()) return more.status();
+      bytes += *more;
+    }
+  }
+  if (bytes > budget_.disk_bytes)
+    return ResourceExhausted("disk budget: at most %d bytes in the directories of all experts and routers, this would make %d",
+                             budget_.disk_bytes, bytes);
   return OkStatus();
 }
 
@@ -140,7 +168,7 @@ Status Loader::LoadRouter(const NamedArtifact& artifact, Inspector& inspector, L
 
 StatusOr<LoadedContent> Loader::Load(const CatalogContent& content, Inspector& inspector, const StepFn& step) const {
   step(LoadStep::kReserve);
-  RETURN_IF_ERROR(CheckCounts(content));
+  RETURN_IF_ERROR(CheckCountsAndDisk(content, inspector));
   // All or nothing before anything is read: the sum is refused here, each part's own share is kept free while it loads.
   ASSIGN_OR_RETURN(const int64_t bytes, BytesToLoad(content, inspector));
   RETURN_IF_ERROR(residency_.Reserve(bytes));

@@ -34,6 +34,8 @@ class Inspector {
   StatusOr<ExpertInfo> Expert(const std::string& directory);
   StatusOr<RouterInfo> Router(const std::string& directory);
   StatusOr<std::string> Generation(ArtifactKind kind, const std::string& directory);
+  // Of all regular files below it. NOT_FOUND when it cannot be listed.
+  StatusOr<int64_t> DiskBytes(const std::string& directory) const;
   // The path the builder is given. Absolute directories come from the operator's own command line and are taken as they are.
   StatusOr<std::string> Path(const std::string& directory) const;
 
@@ -61,8 +63,9 @@ class Loader {
   // when a router that gets its role now, or whose expert is unloaded now, misses one; unless `allow_masking`.
   Status CheckCoverage(const CatalogContent& before, const CatalogContent& after, bool allow_masking, Inspector& inspector,
                        std::vector<std::string>* notes) const;
-  // RESOURCE_EXHAUSTED when there are more names than the budget has.
-  Status CheckCounts(const CatalogContent& content) const;
+  // RESOURCE_EXHAUSTED with all figures when there are more names than the budget has, or more bytes in the directories they are loaded
+  // from. Lists each directory once.
+  Status CheckCountsAndDisk(const CatalogContent& content, Inspector& inspector) const;
   // Bytes that `content` would make resident beside what is.
   StatusOr<int64_t> BytesToLoad(const CatalogContent& content, Inspector& inspector) const;
 

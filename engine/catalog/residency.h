@@ -20,6 +20,7 @@ namespace switchyard {
 
 struct CatalogBudget {
   int64_t memory_bytes = 0;  // of experts and routers together, retired ones until they are freed; 0: no bound
+  int64_t disk_bytes = 0;    // of all files in the directories that are loaded from, read before any of them; 0: no bound
   int32_t max_experts = 64;  // names
   int32_t max_routers = 16;
 };

@@ -27,7 +27,8 @@ class TensorReader {
       return InvalidArgument("tensor %s: expected dtype F32, BF16 or F16, found %s", name, DTypeName(view.dtype));
     }
     taken_.insert(name);
-    return TensorFromView(view, weight_dtype_);
+    auto tensor = TensorFromView(view, weight_dtype_);
+    return tensor.ok() ? std::move(tensor) : Annotate(tensor.status(), tensors_.FileOf(name));
   }
 
   // Rows of several projections of the same input as one matrix.

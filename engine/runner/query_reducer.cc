@@ -75,6 +75,7 @@ bool AnswerRow(const Step& step, const RowJob& job, const float* logits, int64_t
     switch (query->kind) {
       case Asked::kLogits:
         result->logits[query->index].assign(logits, logits + vocabulary);
+        result->log_sum_exps[query->index] = stats.log_sum_exp;
         break;
       case Asked::kLogProb: {
         const TokenId target = step.logprobs[query->index].target;
@@ -113,6 +114,7 @@ void AddFailure(const Step& step, int32_t row, StepResult* result) {
 
 Status AnswerQueries(const Step& step, const at::Tensor& hidden, Decoder& decoder, kernels::ThreadPool* pool, StepResult* result) {
   result->logits.resize(step.logits.size());
+  result->log_sum_exps.resize(step.logits.size());
   result->logprobs.resize(step.logprobs.size());
   result->top_logprobs.resize(step.top_logprobs.size());
   const std::vector<Asked> asked = CollectByRow(step);

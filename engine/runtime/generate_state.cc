@@ -74,7 +74,7 @@ StatusOr<bool> GenerateState::TakeToken(const StepResult& result, SteadyTime now
   GeneratedToken next;
   ASSIGN_OR_RETURN(next.token, sampler_.Next(logits, static_cast<int64_t>(tokens_.size())));
   next.is_stop = IsStop(next.token);
-  if (task_->top_logprobs >= 0) next.logprob = RawLogProb(logits, next.token);
+  if (task_->top_logprobs >= 0) next.logprob = logits[next.token] - result.log_sum_exps[logits_];
   if (top_logprobs_ >= 0) next.top = result.top_logprobs[top_logprobs_];
   tokens_.push_back(next.token);
   ++usage_.generated_tokens;

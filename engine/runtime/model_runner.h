@@ -155,6 +155,7 @@ struct SegmentFailure {
 
 struct StepResult {
   std::vector<std::vector<float>> logits;  // one [V] per LogitsQuery
+  std::vector<float> log_sum_exps;  // beside each: logits[i][t] - log_sum_exps[i] is the log-probability of t, as in the answers below
   struct LogProb {
     float logprob = 0;
     bool is_argmax = false;  // target is the most likely token (lowest id on ties)

@@ -38,13 +38,6 @@ double CounterUniform(uint64_t seed, uint64_t position) {
   return static_cast<double>(Mix(Mix(seed) ^ Mix(position + 0x632be59bd9b4e019ull)) >> 11) * 0x1.0p-53;
 }
 
-float RawLogProb(std::span<const float> logits, TokenId token) {
-  const float max = *std::max_element(logits.begin(), logits.end());
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - max);
-  return static_cast<float>(static_cast<double>(logits[token]) - max - std::log(sum));
-}
-
 Status ValidateSampling(const SamplingParams& params) {
   if (!std::isfinite(params.temperature) || params.temperature < 0) {
     return InvalidArgument("sampling: temperature is %g, expected a finite number >= 0", params.temperature);

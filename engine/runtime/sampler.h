@@ -46,9 +46,6 @@ class Sampler {
   std::vector<Candidate> candidates_;  // scratch
 };
 
-// Log-probability of `token` at temperature 1 over the whole vocabulary.
-float RawLogProb(std::span<const float> logits, TokenId token);
-
 // A uniform number in [0, 1) that depends on its arguments alone.
 double CounterUniform(uint64_t seed, uint64_t position);
 

@@ -1,5 +1,8 @@
 #include "engine/catalog/catalog.h"
 
+#include <filesystem>
+#include <fstream>
+
 #include "absl/synchronization/notification.h"
 #include "tests/catalog/catalog_fixture.h"
 
@@ -118,7 +121,7 @@ TEST_F(CatalogTest, ARetiredPartThatIsWantedAgainIsNotReadAgain) {
 }
 
 TEST_F(CatalogTest, EveryFailingStepLeavesTheOldServingWithAnErrorOfItsOwn) {
-  options_.budget = {1000, 4, 2};
+  options_.budget = {.memory_bytes = 1000, .max_experts = 4, .max_routers = 2};
   WriteFakeExpert(Root("torn"), "x1", 10, "inspect_error 15 adapter_config.json: cut off");
   WriteFakeExpert(Root("nan"), "x2", 10, "load_error 15 lora_A: not finite");
   WriteFakeExpert(Root("huge"), "x3", 5000);
@@ -183,6 +186,38 @@ TEST_F(CatalogTest, EveryFailingStepLeavesTheOldServingWithAnErrorOfItsOwn) {
     EXPECT_EQ(catalog_->Describe().revision, 1u);
   }
   while (catalog_->Describe().resident_bytes != 305) std::this_thread::yield();  // what a failed load had read is freed
+}
+
+TEST_F(CatalogTest, TheDiskBudgetCountsEveryFileOfEachDirectoryOnceBeforeWeightsAreRead) {
+  const auto disk = [&](std::initializer_list<const char*> names) {
+    int64_t bytes = 0;
+    for (const char* name : names) {
+      for (const auto& entry : std::filesystem::recursive_directory_iterator(Root(name)))
+        bytes += entry.is_regular_file() ? entry.file_size() : 0;
+    }
+    return bytes;
+  };
+  std::filesystem::create_directories(Root("med-1") + "/logs");
+  std::ofstream(Root("med-1") + "/logs/forgotten.bin") << std::string(1000, 'x');
+  const int64_t initial = disk({"law-1", "code-1", "router-1"}), med = disk({"med-1"});
+  ASSERT_GT(med, 1000);
+  options_.budget.disk_bytes = initial + med - 1;
+  Start();
+  int loads = 0;
+  builder_.before_load = [&] { ++loads; };
+  for (const bool dry_run : {true, false}) {
+    const Operation refused = Do({{Load("med", "med-1")}, {}, false, dry_run});
+    EXPECT_EQ(refused.error.code(), absl::StatusCode::kResourceExhausted);
+    EXPECT_STREQ(StepName(refused.step), "reserve");
+    EXPECT_THAT(std::string(Message(refused.error)),
+                HasSubstr(absl::StrFormat("at most %d bytes in the directories of all experts and routers, this would make %d",
+                                          initial + med - 1, initial + med)));
+  }
+  EXPECT_EQ(loads, 0);
+  // Another name for what is loaded already takes no more room, and a directory that is gone takes none.
+  EXPECT_EQ(Do(Of(Load("lex", "law-1"))).state, OperationState::kSucceeded);
+  std::filesystem::remove_all(Root("code-1"));
+  EXPECT_EQ(Do(Of(Load("med", "med-1"))).state, OperationState::kSucceeded);
 }
 
 TEST_F(CatalogTest, AFailedBindOrWarmLeavesTheOldServing) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "client/command_line.h"
+#include "client/eval_plan.h"
 #include "client/mcq_judge.h"
 #include "engine/mcq/generated_answer.h"
 #include "engine/stats/interval.h"
@@ -116,6 +117,26 @@ TEST_F(EvalCommandTest, TablesHaveWhatWasAnsweredWithWilsonIntervalsOnScreenInMa
   EXPECT_THAT(out(), HasSubstr("50.0 ±"));
   EXPECT_THAT(out(), HasSubstr("62.5 ±"));
   EXPECT_THAT(out(), HasSubstr("answered by fake-base, generation 5a11ab1e0000"));
+}
+
+TEST_F(EvalCommandTest, BriefShowsTheFirstJudgeWholeAndAveragesOfTheOthersWhileFilesHaveAll) {
+  FakeServer server;
+  const std::string markdown_file = dir_.File("t.md");
+  ASSERT_EQ(Eval(server.address(),
+                 {"--row", "x=base", "--judge", "letter", "--judge", "sum", "--judge", "byte", "--brief", "--markdown", markdown_file}),
+            kExitOk)
+      << err();
+  const size_t averages = out().find("The average by the other judges");
+  ASSERT_NE(averages, std::string::npos) << out();
+  const std::string first = out().substr(0, averages), others = out().substr(averages);
+  EXPECT_THAT(first, HasSubstr("75.0 ±"));  // the headline's column law
+  EXPECT_THAT(others, HasSubstr(std::string(kEvalJudgeNames[kJudgeLetter].label)));
+  EXPECT_THAT(others, Not(HasSubstr("law")));
+  EXPECT_THAT(others, Not(HasSubstr(std::string(kEvalJudgeNames[kJudgeSum].label))));
+  const std::string markdown = ReadFile(markdown_file);
+  size_t tables = 0;
+  for (size_t at = 0; (at = markdown.find("| model | law | sea | average |", at)) != std::string::npos; ++at) ++tables;
+  EXPECT_EQ(tables, 3u);
 }
 
 TEST_F(EvalCommandTest, GeneratedAnswersAreJudgedByBothRules) {

@@ -27,6 +27,9 @@ def check_objects(source, name, objects):
         rules.check_pod(f"{name}: {where}", template)
     rules.check_image(read(source, "Dockerfile"), "/etc/switchyard/sshd_config", templates)
     for item in objects:
+        if item["kind"] == "Job":
+            template = item["spec"]["template"]
+            rules.check_training_figures(item["metadata"]["name"], template["spec"]["containers"][0]["args"], template)
         if item["kind"] == "MPIJob":
             rules.check_mpi_job(item, read(source, "tools/image/sshd_config"))
 

@@ -7,8 +7,8 @@ import subprocess
 import yaml
 
 OVERLAYS = ["base", "production", "train", "train-mpi"]
-# The oldest Kubernetes whose kubelet probes gRPC without a feature gate, and the newest whose schemas the validator has.
-KUBERNETES_VERSIONS = ["1.27", "1.37"]
+# The oldest Kubernetes that has sidecars (init containers that go on) without a feature gate, and the newest whose schemas the validator has.
+KUBERNETES_VERSIONS = ["1.29", "1.37"]
 
 
 def read_objects(text):

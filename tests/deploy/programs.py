@@ -13,14 +13,15 @@ class World:
 
     def __init__(self, work, programs):
         self.work, self.programs = work, programs
-        self.models, self.artifacts = f"{work}/models", f"{work}/artifacts"
+        self.models, self.artifacts, self.metrics = f"{work}/models", f"{work}/artifacts", f"{work}/metrics"
         os.makedirs(self.models)
+        os.makedirs(self.metrics)
         os.makedirs(self.artifacts)
         run([programs.import_tool, "random-base", f"{self.models}/base", "--shape", "tiny", "--seed", "3"])
 
     def moved(self, text):
         """A value of a manifest with its mount points turned into folders of this world."""
-        for mount in ("/models", "/artifacts", "/etc/switchyard", "/var/lib/switchyard"):
+        for mount in ("/models", "/artifacts", "/metrics", "/etc/switchyard", "/var/lib/switchyard"):
             if text == mount or text.startswith(mount + "/"):
                 return self.work + text
             if "=" in text and text.split("=", 1)[1].startswith(mount + "/"):
@@ -92,3 +93,8 @@ def check_trainer(world, args):
     command = [world.programs.trainer, *(world.moved(a) for a in args if not a.startswith("--threads"))]
     run([*command, "--threads=1", "--steps=2", "--rank=2", "--max-records=12", "--quiet"])
     assert os.path.exists(f"{out}/adapter_model.safetensors"), os.listdir(world.artifacts)
+    (figures,) = os.listdir(world.metrics)
+    with open(f"{world.metrics}/{figures}", encoding="utf-8") as f:
+        assert "switchyard_trainer_step" in f.read()
+    wrong = subprocess.run([world.programs.trainer, "expert", "--no-such-flag"], capture_output=True, check=False)
+    assert wrong.returncode == 2, f"{wrong.returncode}: the Job's podFailurePolicy names 2"

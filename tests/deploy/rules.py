@@ -45,14 +45,14 @@ def check_pod(where, template):
     assert spec["automountServiceAccountToken"] is False, where
     volumes = {volume["name"]: volume for volume in spec["volumes"]}
     mounted = set()
-    for container in spec["containers"]:
+    for container in [*spec.get("initContainers", []), *spec["containers"]]:
         place = f"{where}/{container['name']}"
         own = container["securityContext"]
         assert own == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}, place
         assert {"cpu", "memory"} <= set(container["resources"]["requests"]) and "memory" in container["resources"]["limits"], place
         assert not container["image"].endswith(":latest"), place
         mounts = [mount["mountPath"] for mount in container["volumeMounts"]]
-        assert len(set(mounts)) == len(mounts) and "/tmp" in mounts, place
+        assert len(set(mounts)) == len(mounts) and ("/tmp" in mounts or container["name"] == "exporter"), place
         for mount in container["volumeMounts"]:
             assert mount["name"] in volumes, f"{place}: no volume {mount['name']}"
             mounted.add(mount["name"])
@@ -148,12 +148,30 @@ def check_references(objects, metrics_page):
             assert ("ConfigMap", volume["configMap"]["name"]) in named, volume
 
 
+def check_training_figures(where, trainer_args, template):
+    """What the trainer writes is what the exporter beside it reads, on the port that is said to be scraped."""
+    (exporter,) = template["spec"]["initContainers"]
+    assert exporter["restartPolicy"] == "Always", f"{where}: the pod would wait for the exporter's end"
+    (directory,) = [a.partition("=")[2] for a in exporter["args"] if a.startswith("--collector.textfile.directory=")]
+    (figures,) = [a.partition("=")[2] for a in trainer_args if a.startswith("--prometheus-textfile=")]
+    assert os.path.dirname(figures) == directory and figures.endswith(".prom"), f"{where}: {figures}, {directory}"
+    volumes = set()
+    for container in (exporter, template["spec"]["containers"][0]):
+        volumes |= {mount["name"] for mount in container["volumeMounts"] if mount["mountPath"] == directory}
+    assert len(volumes) == 1, f"{where}: {volumes}"
+    (port,) = [port["containerPort"] for port in exporter["ports"]]
+    assert f"--web.listen-address=:{port}" in exporter["args"], where
+    annotations = template["metadata"]["annotations"]
+    assert annotations == {"prometheus.io/scrape": "true", "prometheus.io/port": str(port)}, f"{where}: {annotations}"
+
+
 def check_mpi_job(item, sshd_config):
     spec = item["spec"]
     launcher, worker = spec["mpiReplicaSpecs"]["Launcher"], spec["mpiReplicaSpecs"]["Worker"]
     (start,) = launcher["template"]["spec"]["containers"]
     (serve,) = worker["template"]["spec"]["containers"]
     assert start["command"] == ["mpirun"] and start["args"][:2] == ["-n", str(worker["replicas"] * spec["slotsPerWorker"])], start["args"]
+    check_training_figures(item["metadata"]["name"], start["args"], worker["template"])
     assert f"Port {serve['ports'][0]['containerPort']}\n" in sshd_config
     assert f"{spec['sshAuthMountPath']}/authorized_keys\n" in sshd_config
 

@@ -96,6 +96,10 @@ TEST_P(StepTest, AnswersEveryKindOfQueryFromTheSameLogits) {
     for (int v = 0; v < spec_.vocab; ++v) ASSERT_NEAR(result->logits[query][v], whole.logits[row][v], 1e-4);
   }
   const std::vector<float>& six = result->logits[0];
+  // What the sampler reports of its token is, to the bit, what a query about it answers.
+  ASSERT_EQ(result->log_sum_exps.size(), 2u);
+  EXPECT_EQ(six[0] - result->log_sum_exps[0], result->logprobs[0].logprob);
+  EXPECT_EQ(result->logits[1][41] - result->log_sum_exps[1], result->logprobs[1].logprob);
   EXPECT_NEAR(result->logprobs[0].logprob, six[0] - LogSumExp(six), 1e-5);
   EXPECT_NEAR(result->logprobs[1].logprob, result->logits[1][41] - LogSumExp(result->logits[1]), 1e-5);
   EXPECT_NEAR(result->logprobs[2].logprob, six[63] - LogSumExp(six), 1e-5);

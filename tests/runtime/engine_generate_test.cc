@@ -108,6 +108,10 @@ TEST_F(EngineGenerateTest, ReportsRawLogProbsWhateverTheSampling) {
     const uint64_t hash = fake::PrefixHash(info(), task.policy, seen);
     EXPECT_NEAR(token.logprob, fake::LogProb(hash, info().vocab_size, token.token).logprob, 1e-5);
     ASSERT_EQ(token.top.size(), 3u);
+    for (const TokenLogProb& other : token.top) {
+      if (other.token != token.token) continue;
+      EXPECT_EQ(token.logprob, other.logprob);
+    }
     EXPECT_EQ(token.top[0].token, fake::TopLogProbs(hash, info().vocab_size, 1)[0].token);
     seen.push_back(token.token);
   }

@@ -115,12 +115,6 @@ TEST(Sampler, NotANumberIsAnError) {
   EXPECT_EQ(sampler.Next(std::vector<float>{-kInfinity, -kInfinity}, 0).status().code(), absl::StatusCode::kInternal);
 }
 
-TEST(Sampler, RawLogProbIsALogSoftmax) {
-  const auto logits = Log({0.5f, 0.3f, 0.2f});
-  EXPECT_NEAR(RawLogProb(logits, 1), std::log(0.3), 1e-6);
-  EXPECT_NEAR(RawLogProb(std::vector<float>{1000, 1000}, 0), std::log(0.5), 1e-6);
-}
-
 TEST(Sampler, RefusesSettingsOutsideTheirRange) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   EXPECT_TRUE(ValidateSampling({}).ok());

@@ -29,7 +29,7 @@ TEST(ServerOptions, ReadsWhatItPrints) {
                         "drain_seconds": 1.5, "listen": "[::]:0", "max_queued_tasks": 7,
                         "tenants": {"max_tenants": 5, "default": {"requests_per_second": 0.5}, "named": {"a": {"concurrent_requests": 2}}},
                         "health": "0.0.0.0:8503", "max_connection_age_seconds": 300,
-                        "admin": "127.0.0.1:0", "artifact_root": "a", "state": "s.json", "state_policy": "serve", "artifact_memory_mib": 3, "max_experts": 9})",
+                        "admin": "127.0.0.1:0", "artifact_root": "a", "state": "s.json", "state_policy": "serve", "artifact_memory_mib": 3, "artifact_disk_mib": 5, "max_experts": 9})",
                     &options)
                   .ok());
   EXPECT_EQ(options.runner.kv_bytes, 64ll << 20);
@@ -40,6 +40,7 @@ TEST(ServerOptions, ReadsWhatItPrints) {
   EXPECT_EQ(options.gate.tenants.named.at("a").concurrent_requests, 2);
   EXPECT_EQ(options.catalog.state_policy, StatePolicy::kServe);
   EXPECT_EQ(options.catalog.budget.memory_bytes, 3ll << 20);
+  EXPECT_EQ(options.catalog.budget.disk_bytes, 5ll << 20);
   EXPECT_EQ(options.catalog.budget.max_experts, 9);
   ServerOptions again;
   ASSERT_TRUE(Apply(ConfigJson(options), &again).ok());

@@ -62,7 +62,7 @@ std::vector<float> Logits(uint64_t hash, int32_t vocab_size) {
 StepResult::LogProb LogProb(uint64_t hash, int32_t vocab_size, TokenId target) {
   const std::vector<float> logits = Logits(hash, vocab_size);
   const auto best = std::max_element(logits.begin(), logits.end()) - logits.begin();
-  return {.logprob = static_cast<float>(logits[target] - LogSumExp(logits)), .is_argmax = best == target};
+  return {.logprob = logits[target] - static_cast<float>(LogSumExp(logits)), .is_argmax = best == target};
 }
 
 std::vector<TokenLogProb> TopLogProbs(uint64_t hash, int32_t vocab_size, int32_t count) {
@@ -71,7 +71,7 @@ std::vector<TokenLogProb> TopLogProbs(uint64_t hash, int32_t vocab_size, int32_t
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](TokenId a, TokenId b) { return logits[a] > logits[b]; });
   std::vector<TokenLogProb> top;
-  for (int32_t i = 0; i < count; ++i) top.push_back({order[i], static_cast<float>(logits[order[i]] - LogSumExp(logits))});
+  for (int32_t i = 0; i < count; ++i) top.push_back({order[i], logits[order[i]] - static_cast<float>(LogSumExp(logits))});
   return top;
 }
 
@@ -318,6 +318,7 @@ StepResult FakeModelRunner::Answer(const Step& step, bool poisoned) const {
   StepResult result;
   for (const LogitsQuery& query : step.logits) {
     result.logits.push_back(fake::Logits(hashes_[query.row], info.vocab_size));
+    result.log_sum_exps.push_back(poisoned ? nan : static_cast<float>(LogSumExp(result.logits.back())));
     if (poisoned) std::fill(result.logits.back().begin(), result.logits.back().end(), nan);
   }
   for (const LogProbQuery& query : step.logprobs) {

@@ -38,7 +38,7 @@ int Main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error);
+    return app.exit(error) == 0 ? 0 : 2;  // 0: --help, --version
   }
   if (result.ok()) return 0;
   std::fprintf(stderr, "switchyard-trainer: %s\n", std::string(Message(result)).c_str());

@@ -83,6 +83,41 @@ capabilities:
   mountPath: /artifacts
 - name: tmp
   mountPath: /tmp
+- name: metrics
+  mountPath: /metrics
+{{- end }}
+
+{{/* Where Prometheus finds the exporter. */}}
+{{- define "switchyard.trainerAnnotations" -}}
+prometheus.io/scrape: "true"
+prometheus.io/port: "9100"
+{{- end }}
+
+{{/* A sidecar: it starts before the trainer and ends after it. Serves the file of --prometheus-textfile on /metrics. */}}
+{{- define "switchyard.trainerExporter" -}}
+- name: exporter
+  image: {{ include "switchyard.image" (dict "image" .Values.trainer.exporter.image "root" .) }}
+  restartPolicy: Always
+  args:
+    - --collector.disable-defaults
+    - --collector.textfile
+    - --collector.textfile.directory=/metrics
+    - --web.listen-address=:9100
+  ports:
+    - name: metrics
+      containerPort: 9100
+  resources:
+    requests:
+      cpu: 10m
+      memory: 32Mi
+    limits:
+      memory: 64Mi
+  securityContext:
+    {{- include "switchyard.containerSecurity" . | nindent 4 }}
+  volumeMounts:
+    - name: metrics
+      mountPath: /metrics
+      readOnly: true
 {{- end }}
 
 {{- define "switchyard.trainerVolumes" -}}
@@ -96,4 +131,7 @@ capabilities:
 - name: tmp
   emptyDir:
     sizeLimit: 1Gi
+- name: metrics
+  emptyDir:
+    sizeLimit: 16Mi
 {{- end }}
