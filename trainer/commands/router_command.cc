@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cstdio>
 #include <filesystem>
+#include <map>
 #include <memory>
 
 #include "engine/artifact/atomic_file.h"
@@ -21,7 +22,7 @@ struct Flags {
   ExpertFlags experts;
   RouterOptions router;
   std::string name = "router", gate = "auto", train = "router", init, balance = "0";
-  double balance_rate = 1e-3, second_weight = 4;
+  double balance_rate = 1e-3, second_weight = 4, orthogonality = 0;
   int64_t label_steps = 0;
   bool random = false;
 };
@@ -54,7 +55,30 @@ Status PublishExperts(std::vector<LoraExpert>& experts, const BaseWeights& base,
   return OkStatus();
 }
 
-Status Publish(const Flags& flags, const Workbench& bench, TrainableModel& model, std::vector<LoraExpert>& experts, RouterModule& router) {
+// What the manifest tells of the training.
+std::map<std::string, std::string> Told(const Flags& flags, const RouterOptions& r, int64_t steps) {
+  std::map<std::string, std::string> told = {{"train", flags.train},
+                                             {"gate", r.gate},
+                                             {"dispatch", r.dispatch.rule},
+                                             {"steps", std::to_string(steps)},
+                                             {"learning-rate", absl::StrFormat("%g", flags.common.learning_rate)},
+                                             {"seed", std::to_string(flags.common.seed)}};
+  const auto add = [&](const char* option, double value) {
+    if (value > 0) told[option] = absl::StrFormat("%g", value);
+  };
+  add("balance", r.balance);
+  add("loss-free", r.loss_free);
+  add("score-variance", r.score_variance);
+  add("expert-orthogonality", flags.orthogonality);
+  add("z-loss", r.z_loss);
+  add("label-loss", r.label_loss);
+  add("label-steps", static_cast<double>(flags.label_steps));
+  add("jitter", r.jitter);
+  return told;
+}
+
+Status Publish(const Flags& flags, const Workbench& bench, TrainableModel& model, std::vector<LoraExpert>& experts, RouterModule& router,
+               int64_t steps) {
   RETURN_IF_ERROR(CalibrateTrained(model, router, bench.train()));
   ASSIGN_OR_RETURN(StagedDirectory staged, StagedDirectory::Create(flags.common.out));
   RETURN_IF_ERROR(PublishExperts(experts, bench.base(), staged.path()));
@@ -63,7 +87,8 @@ Status Publish(const Flags& flags, const Workbench& bench, TrainableModel& model
     RETURN_IF_ERROR(PublishBase(bench.base(), model.Parameters(), staged.path() + "/base"));
     ASSIGN_OR_RETURN(base.generation, BaseFingerprint(staged.path() + "/base"));
   }
-  const RouterPublication publication{flags.name, flags.random, staged.path() + "/router"};
+  RouterPublication publication{flags.name, flags.random, staged.path() + "/router"};
+  if (!flags.random) publication.training = Told(flags, router.options(), steps);
   const Dataset& probes = bench.validation().examples.empty() ? bench.train() : bench.validation();
   RETURN_IF_ERROR(PublishRouter(model, base, experts, router, bench.train(), probes, publication));
   return staged.Publish();
@@ -171,9 +196,21 @@ StatusOr<std::unique_ptr<RouterModule>> OpenRouter(const Flags& flags, Workbench
   return router;
 }
 
+// Between experts that share a row, and for experts to learn.
+Status CheckOrthogonality(const Flags& flags, const Trained& trained) {
+  if (flags.orthogonality == 0) return OkStatus();
+  if (!(flags.orthogonality > 0))
+    return InvalidArgument("--expert-orthogonality: expected a value from 0 on, found %g", flags.orthogonality);
+  if (!trained.experts) return InvalidArgument("--expert-orthogonality changes experts, and they stand still: --train router_mlp");
+  if (flags.router.top_k < 2)
+    return InvalidArgument("--expert-orthogonality compares experts that answer a token together: --top-k 2 or more");
+  return OkStatus();
+}
+
 Status RunRouter(Flags& flags, Communicator& world) {
   ASSIGN_OR_RETURN(const Trained trained, ParseTrain(flags.train));
   if (flags.random && !flags.init.empty()) return InvalidArgument("--random draws a router, --init reads one: choose");
+  RETURN_IF_ERROR(CheckOrthogonality(flags, trained));
   ASSIGN_OR_RETURN(const auto bench, Workbench::Open(flags.common, "router " + flags.name, world));
   ASSIGN_OR_RETURN(std::vector<LoraExpert> experts,
                    OpenExperts(flags.experts, bench->compute(), bench->base().config, trained.experts, flags.common.seed));
@@ -199,6 +236,7 @@ Status RunRouter(Flags& flags, Communicator& world) {
   for (Parameter& parameter : model->Parameters()) task.parameters.push_back(parameter);
 
   std::string summary = "drawn at random, UNTRAINED";
+  int64_t steps = 0;
   if (!flags.random) {
     const RouterOptions& r = router->options();
     std::string decisive = absl::StrFormat("router|%s|%s|%s|%d|%s|%g|%g|%g|%g|%g|%d", flags.train, flags.init, r.kind, r.top_k, r.gate,
@@ -206,19 +244,23 @@ Status RunRouter(Flags& flags, Communicator& world) {
     if (r.loss_free > 0) decisive += absl::StrFormat("|loss-free %g", r.loss_free);
     if (r.dispatch.rule != "top-k")
       decisive += absl::StrFormat("|dispatch %s %g %g", r.dispatch.rule, r.dispatch.capacity_factor, r.second_weight);
+    if (r.score_variance > 0) decisive += absl::StrFormat("|score-variance %g", r.score_variance);
+    if (flags.orthogonality > 0) decisive += absl::StrFormat("|orthogonality %g", flags.orthogonality);
     for (const LoraExpert& expert : experts) decisive += "|" + expert.name + "=" + expert.generation;
     RunOptions options = bench->Options(flags.common, decisive);
     options.label_steps = flags.label_steps;
+    options.orthogonality = flags.orthogonality;
     const Dataset* validation = bench->validation().examples.empty() ? nullptr : &bench->validation();
     ASSIGN_OR_RETURN(const RunReport report, Train(task, bench->train(), validation, options, world, bench->log()));
     if (report.stopped)
       return bench->first() ? Cancelled("stopped at step %d; the same command goes on from there", report.steps) : OkStatus();
     summary = Summary(report);
+    steps = report.steps;
     for (const auto& [name, value] : RoutingScalars(report.validation, experts)) summary += absl::StrFormat("\n  %-28s %.3f", name, value);
   }
   if (!bench->first()) return OkStatus();
   if (bench->log() != nullptr) RETURN_IF_ERROR(bench->log()->Close());
-  RETURN_IF_ERROR(Publish(flags, *bench, *model, experts, *router));
+  RETURN_IF_ERROR(Publish(flags, *bench, *model, experts, *router, steps));
   RETURN_IF_ERROR(CheckpointStore(bench->run_directory() + "/checkpoints").RemoveAll());
   std::printf("%s: %s router, top-%d of %zu; %s\n", flags.common.out.c_str(), router->options().kind.c_str(), router->options().top_k,
               experts.size(), summary.c_str());
@@ -269,6 +311,18 @@ void AddRouterCommand(CLI::App& app, Communicator& world, Status* result) {
   command
       ->add_option("--second-weight", flags->second_weight,
                    "max-score: gates after a row's first are multiplied by this at the first step, by 1 at the last")
+      ->capture_default_str()
+      ->group("Router");
+  command
+      ->add_option("--score-variance", flags->router.score_variance,
+                   "coefficient of the variance of each expert's score over the tokens, which is to be large (2505.22323, L_v)")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str()
+      ->group("Router");
+  command
+      ->add_option(
+          "--expert-orthogonality", flags->orthogonality,
+          "with --train router_mlp: coefficient of what the outputs of experts that share a token have in common (2505.22323, L_o)")
       ->capture_default_str()
       ->group("Router");
   command->add_option("--z-loss", flags->router.z_loss, "coefficient of the z-loss")->capture_default_str()->group("Router");

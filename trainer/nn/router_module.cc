@@ -62,8 +62,10 @@ Status CheckOptions(const RouterOptions& options, int32_t experts) {
     return InvalidArgument("router gate sigmoid is for top_k 1, found top_k %d", options.top_k);
   if (options.kind == "stablemoe" && options.gate != "sigmoid")
     return InvalidArgument("router kind stablemoe has gate sigmoid, found %s", options.gate);
-  if (options.kind == "stablemoe" && (options.balance > 0 || options.label_loss > 0 || options.dispatch.rule != "top-k"))
-    return InvalidArgument("router kind stablemoe: its routes are frozen: no --balance, no --label-loss, no --dispatch");
+  if (options.kind == "stablemoe" &&
+      (options.balance > 0 || options.score_variance > 0 || options.label_loss > 0 || options.dispatch.rule != "top-k"))
+    return InvalidArgument(
+        "router kind stablemoe: its routes are frozen: no --balance, no --score-variance, no --label-loss, no --dispatch");
   if (options.loss_free > 0 && options.kind != "linear")
     return InvalidArgument("loss-free balancing is of router kind linear, found %s", options.kind);
   if (options.loss_free > 0 && options.load_target.size() != static_cast<size_t>(experts)) {
@@ -138,6 +140,11 @@ std::vector<Parameter> RouterModule::Parameters() const {
   return all;
 }
 
+void RouterOutput::Add(LossPart part, const at::Tensor& value) {
+  loss = loss.defined() ? loss + value : value;
+  parts[part] += value.item<double>();
+}
+
 at::Tensor RouterModule::SlotScale(const LayerRoutes& routes) const {
   const double done = std::min(1.0, static_cast<double>(step_) / static_cast<double>(options_.second_weight_steps));
   const auto later = static_cast<float>(options_.second_weight + done * (1 - options_.second_weight));
@@ -150,7 +157,7 @@ at::Tensor RouterModule::SlotScale(const LayerRoutes& routes) const {
 }
 
 StatusOr<RouterOutput> RouterModule::Forward(int32_t layer, const RouterInput& in, at::Generator* generator,
-                                             const std::vector<int32_t>& labels) const {
+                                             const RowTargets& targets) const {
   const at::Tensor& x = in.x;
   at::Tensor input = x;
   if (generator != nullptr && options_.jitter > 0) {
@@ -194,18 +201,21 @@ StatusOr<RouterOutput> RouterModule::Forward(int32_t layer, const RouterInput& i
     if (options_.dispatch.rule == "max-score" && options_.second_weight > 1) out.gates = out.gates * SlotScale(out.routes);
     KeepWeights(out.gates, &out.routes);
   }
-  const auto add = [&](const at::Tensor& loss) { out.loss = out.loss.defined() ? out.loss + loss : loss; };
   if (options_.balance > 0 && options_.gate == "sigmoid") {
     const at::Tensor chosen = mask.mean(0);
-    add(options_.balance * ((chosen / chosen.mean() - 1) * out.gates.mean(0)).sum());
+    out.Add(kBalanceLoss, options_.balance * ((chosen / chosen.mean() - 1) * out.gates.mean(0)).sum());
   } else if (options_.balance > 0) {
-    add(options_.balance * static_cast<double>(experts) * (mask.mean(0) * weights.mean(0)).sum());
+    out.Add(kBalanceLoss, options_.balance * static_cast<double>(experts) * (mask.mean(0) * weights.mean(0)).sum());
   }
-  if (options_.z_loss > 0) add(options_.z_loss * at::logsumexp(logits, -1).square().mean());
-  if (options_.label_loss > 0 && !labels.empty()) {
-    const at::Tensor wanted = at::tensor(labels, at::kLong);
+  if (options_.score_variance > 0) {
+    const at::Tensor scores = weights.defined() ? weights : out.gates;
+    out.Add(kScoreVarianceLoss, -options_.score_variance * (scores - scores.mean(0, /*keepdim=*/true)).square().mean());
+  }
+  if (options_.z_loss > 0) out.Add(kZLoss, options_.z_loss * at::logsumexp(logits, -1).square().mean());
+  if (options_.label_loss > 0 && !targets.labels.empty()) {
+    const at::Tensor wanted = at::tensor(targets.labels, at::kLong);
     if (wanted.ge(0).any().item<bool>())
-      add(options_.label_loss * at::cross_entropy_loss(logits, wanted, {}, at::Reduction::Mean, /*ignore_index=*/-1));
+      out.Add(kLabelLoss, options_.label_loss * at::cross_entropy_loss(logits, wanted, {}, at::Reduction::Mean, /*ignore_index=*/-1));
   }
   return out;
 }

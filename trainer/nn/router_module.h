@@ -17,6 +17,7 @@
 #include "engine/routing/layer_routes.h"
 #include "engine/routing/router_input.h"
 #include "trainer/nn/dispatch.h"
+#include "trainer/nn/loss_parts.h"
 #include "trainer/nn/parameter.h"
 
 namespace switchyard::trainer {
@@ -35,6 +36,9 @@ struct RouterOptions {
   double loss_free = 0;
   std::vector<double> load_target = {};  // [E] share of the selected slots each expert should get; below 0: as many as come, its bias stays
   double z_loss = 0;                     // coefficient of mean (logsumexp logits)^2
+  // Gamma of "Advancing Expert Specialization" (2505.22323, L_v): minus the variance of each expert's score over the rows, mean over rows and
+  // experts. Scores are what the balance loss calls weights; with gate sigmoid the gates.
+  double score_variance = 0;
   double label_loss = 0;  // coefficient of the cross entropy against the experts that rows are labelled with (methods.md 6.1), a layer
   // While training; else each row takes its own top-k. "expert-choice" is the kind expert_choice's, and its alone.
   DispatchOptions dispatch = {};
@@ -51,21 +55,28 @@ struct RouterOptions {
 // What one layer's router said of T rows.
 struct RouterOutput {
   at::Tensor gates;          // [T, E] f32, zero where not selected; on the tape
-  at::Tensor loss;           // scalar: balance, z- and label loss with their coefficients; on the tape, undefined when all are off
+  at::Tensor loss;           // scalar: the router's own losses with their coefficients; on the tape, undefined when all are off
+  LossParts parts = {};      // what it is made of
   at::Tensor probabilities;  // [T, E] f32, detached
   LayerRoutes routes;        // the selection, as serving makes it or, where there is dispatch, as that does
   bool dense_gradient = false;
+
+  void Add(LossPart part, const at::Tensor& value);
+};
+
+// What a batch's rows are held to beside the answers.
+struct RowTargets {
+  std::vector<int32_t> labels;  // [T] the expert a row should go to, -1 for none; or empty
 };
 
 // Not thread-safe.
 class RouterModule {
  public:
   virtual ~RouterModule() = default;
-  // in.x [T, H] f32. `generator` draws jitter and dropout; null: evaluation. `labels`: [T] the expert a row should go to, -1 for none; or
-  // empty. INTERNAL when a logit is not finite.
+  // in.x [T, H] f32. `generator` draws jitter and dropout; null: evaluation. INTERNAL when a logit is not finite.
   // Virtual for what is no choice by softmax: a gate of one expert, fixed routes.
   virtual StatusOr<RouterOutput> Forward(int32_t layer, const RouterInput& in, at::Generator* generator,
-                                         const std::vector<int32_t>& labels = {}) const;
+                                         const RowTargets& targets = {}) const;
 
   virtual std::vector<Parameter> LayerParameters(int32_t layer) const = 0;
   // What belongs to a layer, is kept with its parameters and has no gradient: a selection bias.

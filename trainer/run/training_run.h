@@ -33,7 +33,8 @@ struct RunOptions {
   Schedule schedule;
   AdamWOptions adamw;
   double lora_dropout = 0;
-  int64_t label_steps = 0;  // the first steps see only the routers' own losses: they run forward alone
+  double orthogonality = 0;  // TrainPass::orthogonality
+  int64_t label_steps = 0;   // the first steps see only the routers' own losses: they run forward alone
   uint64_t seed = 1;
   int64_t evaluate_every = 20;              // steps; 0: only at the end
   int64_t checkpoint_every = 50;            // steps; 0: never

@@ -18,6 +18,7 @@ struct Case {
   double label_loss = 0;
   bool router_losses_only = false;
   size_t first_layer = 0;  // the experts have nothing below it
+  double score_variance = 0, orthogonality = 0;
 };
 
 void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
@@ -43,6 +44,7 @@ class GradientTest : public ::testing::TestWithParam<Case> {
     options.jitter = c.jitter;
     options.dropout = c.dropout;
     options.label_loss = c.label_loss;
+    options.score_variance = c.score_variance;
     options.compute = world.compute().dtype;
     auto router = NewRouter(options, world.base().config.num_layers, world.base().config.hidden_size, 3, 17);
     EXPECT_TRUE(router.ok()) << router.status();
@@ -70,9 +72,11 @@ class GradientTest : public ::testing::TestWithParam<Case> {
     TrainPass pass;
     pass.loss_scale = 1.0 / static_cast<double>(batch.targets.size());
     pass.seed = 5;
+    pass.orthogonality = GetParam().orthogonality;
+    pass.router_loss_scale = .5;
     pass.router_losses_only = GetParam().router_losses_only;
     if (GetParam().label_loss > 0) {
-      for (size_t row = 0; row < batch.tokens.size(); ++row) plan.labels.push_back(static_cast<int32_t>(row % 4) - 1);
+      for (size_t row = 0; row < batch.tokens.size(); ++row) plan.targets.labels.push_back(static_cast<int32_t>(row % 4) - 1);
     }
     auto result = model->ForwardBackward(batch, plan, pass);
     EXPECT_TRUE(result.ok()) << result.status();
@@ -97,6 +101,8 @@ TEST_P(GradientTest, EqualsAutograd) {
   EXPECT_EQ(fast.result.targets, slow.result.targets);
   EXPECT_EQ(fast.result.correct, slow.result.correct);
   EXPECT_NEAR(fast.result.router_loss, slow.result.router_loss, 1e-5);
+  for (size_t i = 0; i < kNumLossParts; ++i) EXPECT_NEAR(fast.result.parts[i], slow.result.parts[i], 1e-5) << kLossNames[i];
+  EXPECT_EQ(fast.result.parts[kOrthogonalityLoss] > 0, GetParam().orthogonality > 0);
   EXPECT_EQ(fast.result.expert_rows, slow.result.expert_rows);
   ASSERT_EQ(fast.parameters.size(), slow.parameters.size());
   ASSERT_FALSE(fast.parameters.empty());
@@ -133,6 +139,19 @@ INSTANTIATE_TEST_SUITE_P(
         Case{.name = "LabelsOnly", .router = "dense2moe_mlp", .balance = 0.1, .label_loss = 0.3, .router_losses_only = true},
         Case{.name = "Joint", .router = "dense2moe_mlp", .top_k = 2, .gate = "renorm", .experts = true},
         Case{.name = "JointSteAttention", .router = "linear", .experts = true, .attention = true},
+        Case{.name = "ScoreVariance", .router = "linear", .top_k = 2, .gate = "renorm", .score_variance = 0.5},
+        Case{.name = "ScoreVarianceSigmoid", .router = "linear", .gate = "sigmoid", .score_variance = 0.5},
+        Case{.name = "Orthogonality", .router = "linear", .top_k = 2, .gate = "raw", .experts = true, .orthogonality = 3},
+        Case{.name = "OrthogonalityQwen3Recompute",
+             .architecture = "qwen3",
+             .router = "dense2moe_mlp",
+             .top_k = 2,
+             .gate = "renorm",
+             .experts = true,
+             .attention = true,
+             .recompute = true,
+             .score_variance = 0.2,
+             .orthogonality = 3},
         Case{.name = "AttentionQwen3", .architecture = "qwen3", .experts = true, .attention = true, .recompute = true},
         Case{.name = "AttentionQwen2", .architecture = "qwen2", .attention = true}),
     [](const auto& info) { return info.param.name; });

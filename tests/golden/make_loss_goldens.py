@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""Makes tests/golden/training/losses.safetensors: losses beside the answers' and their gradients, by PyTorch from the formulas alone.
+
+    eval "$(tools/setup --oracle)"
+    $ORACLE_PYTHON tests/golden/make_loss_goldens.py
+
+variance.GATE.{logits,loss,grad}   L_v of 2505.22323 over the scores of gate ste (p) and renorm (the two largest p over their sum)
+orthogonality.*                    L_o of 2505.22323 over the deltas of three LoRA experts; the fourth column of `gates` is the base
+"""
+import pathlib
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+ROOT = pathlib.Path(__file__).resolve().parent
+GENERATOR = torch.Generator().manual_seed(31)
+
+
+def randn(*shape):
+    return torch.randn(*shape, generator=GENERATOR)
+
+
+def variance(out):
+    for gate in ("ste", "renorm"):
+        logits = (2 * randn(12, 5)).requires_grad_()
+        scores = logits.softmax(-1)
+        if gate == "renorm":
+            hard = torch.zeros_like(scores).scatter(-1, scores.topk(2, -1).indices, 1.0)
+            scores = scores * hard / (scores * hard).sum(-1, keepdim=True)
+        # Over rows a mean, over the n experts 1 / n as published.
+        loss = -((scores - scores.mean(0)) ** 2).sum(-1).mean() / scores.shape[1]
+        loss.backward()
+        out |= {f"variance.{gate}.logits": logits.detach(), f"variance.{gate}.loss": loss.detach(), f"variance.{gate}.grad": logits.grad}
+
+
+def projection(a, b):
+    """What a has in the direction of b."""
+    return (a @ b) / (b @ b + 1e-8) * b
+
+
+def orthogonality(out):
+    rows, hidden, width = 9, 10, 14
+    base = {name: randn(*shape) / 3 for name, shape in {"gate": (width, hidden), "up": (width, hidden), "down": (hidden, width)}.items()}
+    x = randn(rows, hidden).requires_grad_()
+    gates = torch.tensor([[.7, .3, 0, 0], [.5, 0, .5, 0], [0, .4, .6, 0], [.2, .3, .5, 0], [1, 0, 0, 0], [0, .6, 0, .4], [0, 0, 0, 1], [.9, 0, .1, 0],
+                          [0, .5, .5, 0]])
+    experts = []
+    for e, rank in enumerate((2, 3, 2)):
+        lora = {}
+        for name in ("gate", "up") if e == 1 else ("gate", "up", "down"):
+            size_out, size_in = base[name].shape
+            lora[name] = ((randn(rank, size_in) / 2).requires_grad_(), (randn(size_out, rank) / 2).requires_grad_())
+        experts.append((lora, 0.5 + 0.25 * e))
+
+    def full(row, lora, scale):
+        def linear(name, v):
+            y = base[name] @ v
+            return y + scale * lora[name][1] @ (lora[name][0] @ v) if name in lora else y
+
+        return linear("down", F.silu(linear("gate", row)) * linear("up", row))
+
+    loss = 0.0
+    for t in range(rows):
+        deltas = [full(x[t], *experts[e]) - full(x[t], {}, 0) for e in range(3) if gates[t, e] > 0]
+        for j, a in enumerate(deltas):
+            for k, b in enumerate(deltas):
+                if j != k:
+                    loss = loss + projection(a, b).square().sum()
+    loss.backward()
+    out |= {f"orthogonality.base.{name}": value for name, value in base.items()}
+    out |= {"orthogonality.x": x.detach(), "orthogonality.gates": gates, "orthogonality.loss": loss.detach(), "orthogonality.grad.x": x.grad}
+    for e, (lora, scale) in enumerate(experts):
+        out[f"orthogonality.scale.{e}"] = torch.tensor([scale])
+        for name, (a, b) in lora.items():
+            for part, tensor in (("a", a), ("b", b)):
+                out[f"orthogonality.weight.{e}.{name}.{part}"] = tensor.detach()
+                out[f"orthogonality.grad.{e}.{name}.{part}"] = tensor.grad
+
+
+def main():
+    out = {}
+    variance(out)
+    orthogonality(out)
+    save_file({name: tensor.contiguous() for name, tensor in out.items()}, ROOT / "training" / "losses.safetensors")
+    print({name: round(tensor.item(), 6) for name, tensor in out.items() if name.endswith("loss")})
+
+
+if __name__ == "__main__":
+    main()
