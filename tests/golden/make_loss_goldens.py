@@ -5,6 +5,7 @@
     $ORACLE_PYTHON tests/golden/make_loss_goldens.py
 
 variance.GATE.{logits,loss,grad}   L_v of 2505.22323 over the scores of gate ste (p) and renorm (the two largest p over their sum)
+roma.*                             RoMA's regulariser (2511.07419) of a linear router over two layers; routes of neighbours are constants
 orthogonality.*                    L_o of 2505.22323 over the deltas of three LoRA experts; the fourth column of `gates` is the base
 """
 import pathlib
@@ -78,10 +79,28 @@ def orthogonality(out):
                 out[f"orthogonality.grad.{e}.{name}.{part}"] = tensor.grad
 
 
+def roma(out):
+    hidden, experts, samples, neighbours, sigma = 6, 4, 3, 2, 0.4
+    rows = torch.tensor([2, 5, 6])  # each sample's last prompt token in its batch of 8 rows
+    distances = torch.rand(samples, neighbours, generator=GENERATOR)
+    weights = torch.exp(-distances ** 2 / (2 * sigma ** 2))
+    weights = weights / weights.sum(-1, keepdim=True)
+    inputs, routers, recorded = randn(2, 8, hidden), [randn(experts, hidden).requires_grad_() for _ in range(2)], randn(2, samples, neighbours, experts).softmax(-1)
+    # r_i: the routes of all layers in one vector.
+    own = torch.cat([(x[rows] @ w.T).softmax(-1) for x, w in zip(inputs, routers)], -1)
+    others = torch.cat(list(recorded), -1)
+    loss = sum(weights[i, j] * (own[i] - others[i, j]).square().sum() for i in range(samples) for j in range(neighbours)) / samples
+    loss.backward()
+    out |= {"roma.rows": rows.float(), "roma.distances": distances, "roma.weights": weights, "roma.loss": loss.detach()}
+    for layer, router in enumerate(routers):
+        out |= {f"roma.x.{layer}": inputs[layer], f"roma.weight.{layer}": router.detach(), f"roma.grad.{layer}": router.grad, f"roma.routes.{layer}": recorded[layer]}
+
+
 def main():
     out = {}
     variance(out)
     orthogonality(out)
+    roma(out)
     save_file({name: tensor.contiguous() for name, tensor in out.items()}, ROOT / "training" / "losses.safetensors")
     print({name: round(tensor.item(), 6) for name, tensor in out.items() if name.endswith("loss")})
 

@@ -1,10 +1,12 @@
 // switchyard-trainer router: a router over a frozen base and experts, or trained together with experts or attention.
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 
 #include "engine/artifact/atomic_file.h"
 #include "trainer/commands/common.h"
@@ -12,6 +14,7 @@
 #include "trainer/run/checkpoint.h"
 #include "trainer/run/distilled_tables.h"
 #include "trainer/run/publish.h"
+#include "trainer/run/route_manifold.h"
 
 namespace switchyard::trainer {
 
@@ -21,6 +24,7 @@ struct Flags {
   CommonFlags common;
   ExpertFlags experts;
   RouterOptions router;
+  ManifoldOptions manifold;
   std::string name = "router", gate = "auto", train = "router", init, balance = "0";
   double balance_rate = 1e-3, second_weight = 4, orthogonality = 0;
   int64_t label_steps = 0;
@@ -72,6 +76,7 @@ std::map<std::string, std::string> Told(const Flags& flags, const RouterOptions&
   add("expert-orthogonality", flags.orthogonality);
   add("z-loss", r.z_loss);
   add("label-loss", r.label_loss);
+  add("roma", r.roma);
   add("label-steps", static_cast<double>(flags.label_steps));
   add("jitter", r.jitter);
   return told;
@@ -178,10 +183,12 @@ StatusOr<std::unique_ptr<RouterModule>> OpenRouter(const Flags& flags, Workbench
     }
   }
   options.compute = base.dtype;
+  const int64_t steps = bench.Options(flags.common, "").steps;
   if (options.dispatch.rule == "max-score") {
     options.second_weight = flags.second_weight;
-    options.second_weight_steps = std::max<int64_t>(1, flags.common.steps);
+    options.second_weight_steps = std::max<int64_t>(1, steps);
   }
+  options.roma_warmup_steps = std::llround(flags.common.warmup * static_cast<double>(steps));
   if (flags.init.empty()) {
     return NewRouter(options, base.config.num_layers, base.config.hidden_size, static_cast<int32_t>(experts.size()), flags.common.seed);
   }
@@ -246,6 +253,15 @@ Status RunRouter(Flags& flags, Communicator& world) {
       decisive += absl::StrFormat("|dispatch %s %g %g", r.dispatch.rule, r.dispatch.capacity_factor, r.second_weight);
     if (r.score_variance > 0) decisive += absl::StrFormat("|score-variance %g", r.score_variance);
     if (flags.orthogonality > 0) decisive += absl::StrFormat("|orthogonality %g", flags.orthogonality);
+    std::optional<RouteManifold> manifold;
+    if (r.roma > 0) {
+      const ManifoldOptions& m = flags.manifold;
+      decisive += absl::StrFormat("|roma %g %d %d %g %g", r.roma, m.neighbours, m.layers, m.sigma, m.right);
+      ASSIGN_OR_RETURN(manifold, RouteManifold::Measure(*model, *router, bench->train(), m, flags.common.tokens_per_pass));
+      bench->Say(absl::StrFormat("%d of %d training examples are answered right: their routes pull at those of their neighbours",
+                                 manifold->right(), bench->train().examples.size()));
+      task.manifold = &*manifold;
+    }
     for (const LoraExpert& expert : experts) decisive += "|" + expert.name + "=" + expert.generation;
     RunOptions options = bench->Options(flags.common, decisive);
     options.label_steps = flags.label_steps;
@@ -319,6 +335,23 @@ void AddRouterCommand(CLI::App& app, Communicator& world, Status* result) {
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str()
       ->group("Router");
+  command
+      ->add_option("--roma", flags->router.roma,
+                   "coefficient of RoMA's regulariser (2511.07419): an example's route at its prompt's end is pulled towards those of its "
+                   "neighbours that the starting model answers right; rises over the warm-up")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str()
+      ->group("RoMA");
+  command->add_option("--roma-neighbours", flags->manifold.neighbours, "of each example")->capture_default_str()->group("RoMA");
+  command->add_option("--roma-layers", flags->manifold.layers, "the last so many are pulled")->capture_default_str()->group("RoMA");
+  command->add_option("--roma-sigma", flags->manifold.sigma, "width of the kernel over the distances 1 - cosine")
+      ->capture_default_str()
+      ->group("RoMA");
+  command
+      ->add_option("--roma-right", flags->manifold.right,
+                   "an example is answered right when at least this part of its answer's tokens are the most probable ones")
+      ->capture_default_str()
+      ->group("RoMA");
   command
       ->add_option(
           "--expert-orthogonality", flags->orthogonality,

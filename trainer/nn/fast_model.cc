@@ -149,7 +149,9 @@ class FastModel final : public TrainableModel {
             loops::CrossEntropyRow(row + i * config_.vocab_size, config_.vocab_size, batch.targets[begin + i], 1.0f, &correct);
         result.loss += loss;
         result.correct += correct;
-        if (detail != nullptr) detail->log_probs.push_back(-loss);
+        if (detail == nullptr) continue;
+        detail->log_probs.push_back(-loss);
+        detail->correct.push_back(correct);
       }
     });
     result.targets = static_cast<int64_t>(batch.targets.size());

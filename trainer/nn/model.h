@@ -57,6 +57,7 @@ void Add(const PassResult& from, PassResult* to);
 // What an evaluation can return beside the sums.
 struct EvaluationDetail {
   std::vector<float> log_probs;           // [A] of the targets
+  std::vector<bool> correct;              // [A] whether the target was the argmax
   std::vector<LayerRoutes> routes;        // [L]; with a router
   std::vector<at::Tensor> router_inputs;  // [L] of [T, H] f32; with a router
 };

@@ -225,8 +225,10 @@ class ReferenceModel final : public TrainableModel {
     const at::Tensor targets = ints(batch.targets).to(at::kLong);
     const at::Tensor wanted = log_p.gather(1, targets.unsqueeze(1)).squeeze(1);
     result->loss = -wanted.sum().item<double>();
-    result->correct = log_p.argmax(-1).eq(targets).sum().item<int64_t>();
+    const at::Tensor correct = log_p.argmax(-1).eq(targets);
+    result->correct = correct.sum().item<int64_t>();
     if (detail != nullptr) {
+      for (int64_t i = 0; i < correct.size(0); ++i) detail->correct.push_back(correct[i].item<bool>());
       const at::Tensor values = wanted.detach().contiguous();
       detail->log_probs.assign(values.const_data_ptr<float>(), values.const_data_ptr<float>() + values.numel());
     }

@@ -66,6 +66,7 @@ Status CheckOptions(const RouterOptions& options, int32_t experts) {
       (options.balance > 0 || options.score_variance > 0 || options.label_loss > 0 || options.dispatch.rule != "top-k"))
     return InvalidArgument(
         "router kind stablemoe: its routes are frozen: no --balance, no --score-variance, no --label-loss, no --dispatch");
+  if (options.roma > 0 && options.kind == "stablemoe") return InvalidArgument("router kind stablemoe: its routes are frozen: no --roma");
   if (options.loss_free > 0 && options.kind != "linear")
     return InvalidArgument("loss-free balancing is of router kind linear, found %s", options.kind);
   if (options.loss_free > 0 && options.load_target.size() != static_cast<size_t>(experts)) {
@@ -156,6 +157,15 @@ at::Tensor RouterModule::SlotScale(const LayerRoutes& routes) const {
   return scale;
 }
 
+at::Tensor RouterModule::Pull(int32_t layer, const at::Tensor& p, const RouteNeighbours& neighbours) const {
+  if (options_.roma <= 0 || neighbours.rows.empty() || !neighbours.routes[layer].defined()) return {};
+  const at::Tensor own = p.index_select(0, at::tensor(neighbours.rows, at::kLong)).unsqueeze(1);  // [n, 1, E]
+  const at::Tensor distance = (own - neighbours.routes[layer]).square().sum(-1);                  // [n, N]
+  const double warm =
+      options_.roma_warmup_steps < 1 ? 1 : std::min(1.0, static_cast<double>(step_ + 1) / static_cast<double>(options_.roma_warmup_steps));
+  return options_.roma * warm * (neighbours.weights * distance).sum(-1).mean();
+}
+
 StatusOr<RouterOutput> RouterModule::Forward(int32_t layer, const RouterInput& in, at::Generator* generator,
                                              const RowTargets& targets) const {
   const at::Tensor& x = in.x;
@@ -212,6 +222,7 @@ StatusOr<RouterOutput> RouterModule::Forward(int32_t layer, const RouterInput& i
     out.Add(kScoreVarianceLoss, -options_.score_variance * (scores - scores.mean(0, /*keepdim=*/true)).square().mean());
   }
   if (options_.z_loss > 0) out.Add(kZLoss, options_.z_loss * at::logsumexp(logits, -1).square().mean());
+  if (const at::Tensor pull = Pull(layer, p, targets.neighbours); pull.defined()) out.Add(kRomaLoss, pull);
   if (options_.label_loss > 0 && !targets.labels.empty()) {
     const at::Tensor wanted = at::tensor(targets.labels, at::kLong);
     if (wanted.ge(0).any().item<bool>())

@@ -39,6 +39,8 @@ struct RouterOptions {
   // Gamma of "Advancing Expert Specialization" (2505.22323, L_v): minus the variance of each expert's score over the rows, mean over rows and
   // experts. Scores are what the balance loss calls weights; with gate sigmoid the gates.
   double score_variance = 0;
+  double roma = 0;                // lambda of the manifold regulariser (RouteNeighbours); 0: none
+  int64_t roma_warmup_steps = 0;  // over which it rises from 0
   double label_loss = 0;  // coefficient of the cross entropy against the experts that rows are labelled with (methods.md 6.1), a layer
   // While training; else each row takes its own top-k. "expert-choice" is the kind expert_choice's, and its alone.
   DispatchOptions dispatch = {};
@@ -64,9 +66,18 @@ struct RouterOutput {
   void Add(LossPart part, const at::Tensor& value);
 };
 
+// RoMA (2511.07419): how rows like some of this batch's were routed when they were answered well. These are constants; what is pulled is the
+// route the router gives now. (Recorded routes on both sides, as in the code that was published, have no gradient and teach nothing.)
+struct RouteNeighbours {
+  std::vector<int64_t> rows;       // [n] of the batch
+  at::Tensor weights;              // [n, N] how near each of a row's N neighbours is; sums to 1, 0 where there are fewer
+  std::vector<at::Tensor> routes;  // [L] of [n, N, E] f32: probabilities; undefined in layers that are left alone
+};
+
 // What a batch's rows are held to beside the answers.
 struct RowTargets {
   std::vector<int32_t> labels;  // [T] the expert a row should go to, -1 for none; or empty
+  RouteNeighbours neighbours;   // of some rows, by which RouterOptions::roma pulls
 };
 
 // Not thread-safe.
@@ -114,6 +125,8 @@ class RouterModule {
   const int32_t num_layers_, num_experts_;
 
  private:
+  // mean over rows of sum_j w_j |p - r_j|^2, p [T, E] on the tape; undefined when there is nothing to pull to.
+  at::Tensor Pull(int32_t layer, const at::Tensor& p, const RouteNeighbours& neighbours) const;
   // [T, E]: what gates of dispatched rows are multiplied by.
   at::Tensor SlotScale(const LayerRoutes& routes) const;
 

@@ -183,7 +183,9 @@ class Run {
       pass.router_losses_only = state_.step < options_.label_steps;
       pass.seed = ((options_.seed * 0x9e3779b97f4a7c15ull + static_cast<uint64_t>(state_.step)) * 4096 + i) * 256 +
                   static_cast<uint64_t>(world_.rank());
-      const auto result = task_.model->ForwardBackward(batch, PlanOf(task_, batch), pass);
+      RoutePlan plan = PlanOf(task_, batch);
+      if (task_.manifold != nullptr) plan.targets.neighbours = task_.manifold->Of(passes[i], batch);
+      const auto result = task_.model->ForwardBackward(batch, plan, pass);
       if (!result.ok()) return Annotate(result.status(), absl::StrFormat("step %d", state_.step + 1));
       PassResult weighted = *result;
       weighted.router_loss *= pass.router_loss_scale;

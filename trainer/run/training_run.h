@@ -12,6 +12,7 @@
 #include "trainer/nn/model.h"
 #include "trainer/run/adamw.h"
 #include "trainer/run/communicator.h"
+#include "trainer/run/route_manifold.h"
 
 namespace switchyard::trainer {
 
@@ -19,8 +20,9 @@ namespace switchyard::trainer {
 struct RunTask {
   TrainableModel* model = nullptr;
   std::vector<LoraExpert>* experts = nullptr;
-  const RouterModule* router = nullptr;   // learned routes; null: every row goes to expert `forced`
-  std::vector<int32_t> expert_of_domain;  // with a label loss: the expert that a training domain's rows should go to, -1 for none
+  const RouterModule* router = nullptr;     // learned routes; null: every row goes to expert `forced`
+  std::vector<int32_t> expert_of_domain;    // with a label loss: the expert that a training domain's rows should go to, -1 for none
+  const RouteManifold* manifold = nullptr;  // with RouterOptions::roma: where its neighbours come from
   int32_t forced = 0;
   std::vector<Parameter> parameters;  // those the optimiser moves
 };

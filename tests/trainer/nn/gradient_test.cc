@@ -339,6 +339,8 @@ TEST(FastModelTest, EvaluationEqualsTheReference) {
   ASSERT_TRUE(a.ok() && b.ok());
   EXPECT_NEAR(a->loss, b->loss, 1e-4 * b->loss);
   ASSERT_EQ(fast.log_probs.size(), batch.targets.size());
+  EXPECT_EQ(fast.correct, slow.correct);
+  EXPECT_EQ(std::count(fast.correct.begin(), fast.correct.end(), true), a->correct);
   for (size_t i = 0; i < fast.log_probs.size(); ++i) EXPECT_NEAR(fast.log_probs[i], slow.log_probs[i], 1e-3);
   ASSERT_EQ(fast.routes.size(), slow.routes.size());
   for (size_t l = 0; l < fast.routes.size(); ++l) EXPECT_EQ(fast.routes[l].experts, slow.routes[l].experts);
