@@ -6,6 +6,8 @@
 
 variance.GATE.{logits,loss,grad}   L_v of 2505.22323 over the scores of gate ste (p) and renorm (the two largest p over their sum)
 roma.*                             RoMA's regulariser (2511.07419) of a linear router over two layers; routes of neighbours are constants
+lpr.*                              a Latent Prototype Router (2506.21328), top-2: gates, its three losses, gradients of gates . pull + losses, and the keys
+                                   after a step without an optimiser; the noise is what a generator of seed 9 draws
 orthogonality.*                    L_o of 2505.22323 over the deltas of three LoRA experts; the fourth column of `gates` is the base
 """
 import pathlib
@@ -96,11 +98,49 @@ def roma(out):
         out |= {f"roma.x.{layer}": inputs[layer], f"roma.weight.{layer}": router.detach(), f"roma.grad.{layer}": router.grad, f"roma.routes.{layer}": recorded[layer]}
 
 
+def off_identity(rows):
+    unit = F.normalize(rows, dim=-1)
+    return F.mse_loss(unit @ unit.T, torch.eye(len(rows)))
+
+
+def lpr(out):
+    rows, hidden, width, experts = 10, 6, 4, 3
+    p = {"norm.weight": 1 + randn(hidden) / 3, "norm.bias": randn(hidden) / 3, "mean.weight": randn(width, hidden), "mean.bias": randn(width) / 3,
+         "log_variance.weight": randn(width, hidden) / 2, "log_variance.bias": randn(width) / 3, "keys": randn(experts, width)}
+    p = {name: tensor.requires_grad_() for name, tensor in p.items()}
+    x, pull = (2 * randn(rows, hidden)).requires_grad_(), randn(rows, experts)
+
+    def encode(x):
+        h = F.silu(F.layer_norm(x, (hidden,), p["norm.weight"], p["norm.bias"]))
+        return F.linear(h, p["mean.weight"], p["mean.bias"]), F.linear(h, p["log_variance.weight"], p["log_variance.bias"])
+
+    def route(z):
+        probabilities = F.cosine_similarity(z[:, None], p["keys"][None], dim=-1).softmax(-1)
+        hard = torch.zeros_like(probabilities).scatter(-1, probabilities.topk(2, -1).indices, 1.0)
+        return probabilities * hard / (probabilities * hard).sum(-1, keepdim=True)
+
+    mean, log_variance = encode(x)
+    noise = torch.empty(rows, width).normal_(generator=torch.Generator().manual_seed(9))
+    z = mean + log_variance.mul(.5).exp() * noise
+    gates = route(z)
+    assert (gates.sum(0) > 0).all()
+    tokens = (gates.T @ z / gates.sum(0)[:, None]).detach()
+    losses = {"diversity": off_identity(mean) + off_identity(p["keys"]),
+              "kl": -.5 * (1 + log_variance - mean ** 2 - log_variance.exp()).sum(-1).mean(),
+              "align": (p["keys"] - tokens).abs().mean()}
+    ((gates * pull).sum() + .5 * (losses["diversity"] + .3 * losses["kl"] + .2 * losses["align"])).backward()
+    out |= {"lpr.x": x.detach(), "lpr.pull": pull, "lpr.gates": gates.detach(), "lpr.evaluated": route(mean).detach(), "lpr.grad.x": x.grad,
+            "lpr.keys.after": (.8 * p["keys"] + .2 * tokens).detach()}
+    out |= {f"lpr.weight.{name}": tensor.detach() for name, tensor in p.items()} | {f"lpr.grad.{name}": tensor.grad for name, tensor in p.items()}
+    out |= {f"lpr.{name}.loss": value.detach() for name, value in losses.items()}
+
+
 def main():
     out = {}
     variance(out)
     orthogonality(out)
     roma(out)
+    lpr(out)
     save_file({name: tensor.contiguous() for name, tensor in out.items()}, ROOT / "training" / "losses.safetensors")
     print({name: round(tensor.item(), 6) for name, tensor in out.items() if name.endswith("loss")})
 

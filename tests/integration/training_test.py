@@ -141,7 +141,8 @@ def case_routes(world):
     world.router("stage1", "--kind", "linear", "--gate", "sigmoid", "--balance", "0.3")
     done = world.router("stable", "--kind", "stablemoe", "--init", f"{world.work}/stage1/router", steps=3)
     assert "repeat" in done.stderr + done.stdout, done.stderr
-    for name in ("top1", "top2", "linear", "lossfree", "maxscore", "choice", "stage1", "stable"):
+    world.router("latent", "--kind", "lpr", "--top-k", "2", "--label-loss", "0.1", "--score-variance", "0.1", "--latent-dimension", "4")
+    for name in ("top1", "top2", "linear", "lossfree", "maxscore", "choice", "stage1", "stable", "latent"):
         compare_routes(world, name, f"{world.work}/{name}/router")
 
 
@@ -338,3 +339,6 @@ if __name__ == "__main__":
     globals()[f"case_{arguments.case}"](World(arguments))
     print("ok")
     sys.exit(0)
+        (["router", *common, "--new-expert", "a", "--expert-orthogonality", "1"], "--train router_mlp"),
+        (["router", *common, "--new-expert", "a", "--train", "router_mlp", "--expert-orthogonality", "1"], "--top-k 2"),
+        (["router", *common, "--new-expert", "a", "--roma", "1", "--roma-sigma", "0"], "sigma above 0"),

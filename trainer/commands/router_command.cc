@@ -77,6 +77,13 @@ std::map<std::string, std::string> Told(const Flags& flags, const RouterOptions&
   add("z-loss", r.z_loss);
   add("label-loss", r.label_loss);
   add("roma", r.roma);
+  if (r.kind == "lpr") {
+    add("latent-loss", r.latent.loss);
+    add("latent-diversity", r.latent.diversity);
+    add("latent-kl", r.latent.kl);
+    add("latent-align", r.latent.align);
+    add("latent-decay", r.latent.decay);
+  }
   add("label-steps", static_cast<double>(flags.label_steps));
   add("jitter", r.jitter);
   return told;
@@ -251,6 +258,10 @@ Status RunRouter(Flags& flags, Communicator& world) {
     if (r.loss_free > 0) decisive += absl::StrFormat("|loss-free %g", r.loss_free);
     if (r.dispatch.rule != "top-k")
       decisive += absl::StrFormat("|dispatch %s %g %g", r.dispatch.rule, r.dispatch.capacity_factor, r.second_weight);
+    if (r.kind == "lpr") {
+      const LatentOptions& o = r.latent;
+      decisive += absl::StrFormat("|lpr %d %g %g %g %g %g", o.dimension, o.loss, o.diversity, o.kl, o.align, o.decay);
+    }
     if (r.score_variance > 0) decisive += absl::StrFormat("|score-variance %g", r.score_variance);
     if (flags.orthogonality > 0) decisive += absl::StrFormat("|orthogonality %g", flags.orthogonality);
     std::optional<RouteManifold> manifold;
@@ -293,7 +304,7 @@ void AddRouterCommand(CLI::App& app, Communicator& world, Status* result) {
   command->add_option("--name", flags->name)->capture_default_str()->group("Router");
   command
       ->add_option("--kind", flags->router.kind,
-                   "dense2moe_mlp, linear or expert_choice; stablemoe with --init, a linear router of gate sigmoid, whose choices it "
+                   "dense2moe_mlp, linear, expert_choice or lpr; stablemoe with --init, a linear router of gate sigmoid, whose choices it "
                    "freezes into tables")
       ->capture_default_str()
       ->group("Router");
@@ -336,6 +347,19 @@ void AddRouterCommand(CLI::App& app, Communicator& world, Status* result) {
       ->capture_default_str()
       ->group("Router");
   command
+  LatentOptions& latent = flags->router.latent;
+  command->add_option("--latent-dimension", latent.dimension, "of the latent space")->capture_default_str()->group("Kind lpr");
+  command->add_option("--latent-loss", latent.loss, "coefficient of the three losses below together")
+      ->capture_default_str()
+      ->group("Kind lpr");
+  command->add_option("--latent-diversity", latent.diversity, "latents, and keys, at right angles")
+      ->capture_default_str()
+      ->group("Kind lpr");
+  command->add_option("--latent-kl", latent.kl, "latents distributed as a standard normal")->capture_default_str()->group("Kind lpr");
+  command->add_option("--latent-align", latent.align, "keys at the mean of their tokens")->capture_default_str()->group("Kind lpr");
+  command->add_option("--latent-decay", latent.decay, "after a step a key is so much itself, the rest the mean of its tokens; 1: it stays")
+      ->capture_default_str()
+      ->group("Kind lpr");
       ->add_option("--roma", flags->router.roma,
                    "coefficient of RoMA's regulariser (2511.07419): an example's route at its prompt's end is pulled towards those of its "
                    "neighbours that the starting model answers right; rises over the warm-up")

@@ -7,9 +7,20 @@
 
 namespace switchyard::trainer {
 
-enum LossPart : size_t { kBalanceLoss, kZLoss, kLabelLoss, kScoreVarianceLoss, kOrthogonalityLoss, kRomaLoss, kNumLossParts };
-inline constexpr std::array<std::string_view, kNumLossParts> kLossNames = {"balance",       "z",   "label", "score_variance",
-                                                                           "orthogonality", "roma"};
+enum LossPart : size_t {
+  kBalanceLoss,
+  kZLoss,
+  kLabelLoss,
+  kScoreVarianceLoss,
+  kOrthogonalityLoss,
+  kRomaLoss,
+  kLatentDiversityLoss,
+  kLatentKlLoss,
+  kLatentAlignLoss,
+  kNumLossParts
+};
+inline constexpr std::array<std::string_view, kNumLossParts> kLossNames = {
+    "balance", "z", "label", "score_variance", "orthogonality", "roma", "latent_diversity", "latent_kl", "latent_align"};
 
 // What each is worth, with its coefficient.
 using LossParts = std::array<double, kNumLossParts>;

@@ -22,8 +22,16 @@
 
 namespace switchyard::trainer {
 
+// Of kind lpr. The defaults are the paper's.
+struct LatentOptions {
+  int32_t dimension = 16;  // of the latent space, when it is drawn
+  double loss = 0.01;      // of the three together; each also has its own coefficient
+  double diversity = 1, kl = 0.01, align = 0.1;
+  double decay = 0.8;  // after a step a key is so much itself and the rest the mean of its tokens
+};
+
 struct RouterOptions {
-  std::string kind = "dense2moe_mlp";  // or "linear", "expert_choice", "stablemoe"; of what was published any kind the engine knows
+  std::string kind = "dense2moe_mlp";  // or "linear", "expert_choice", "stablemoe", "lpr"; of what was published any kind the engine knows
   int32_t top_k = 1;
   // How selected probabilities become gates. "ste": top-1, forward weight 1, gradient of the dense mixture (methods.md 1.1); "renorm":
   // divided by their sum; "raw": as they are (Switch); "sigmoid": top-1, 1 / (1 + exp(-logit)) of the largest logit (StableMoE).
@@ -44,6 +52,7 @@ struct RouterOptions {
   double label_loss = 0;  // coefficient of the cross entropy against the experts that rows are labelled with (methods.md 6.1), a layer
   // While training; else each row takes its own top-k. "expert-choice" is the kind expert_choice's, and its alone.
   DispatchOptions dispatch = {};
+  LatentOptions latent = {};
   bool exact = false;  // of expert_choice: experts choose among all rows when it is evaluated, too: for analysis
   // Of dispatch max-score: gates of slots after the first are multiplied by this much at step 0, ever less from step to step, and by 1 from
   // step `second_weight_steps` on.
@@ -97,6 +106,8 @@ class RouterModule {
   void BeforeStep(int64_t step) const { step_ = step; }
   // After an optimiser step whose rows chose `expert_rows` [L, E]: moves what is not moved by gradients.
   virtual void AfterStep(std::span<const double> /*expert_rows*/) const {}
+  // What it summed up over a step's rows, [.] f32 each, to be summed over the processes of a run before AfterStep.
+  virtual std::vector<at::Tensor> StepSums() const { return {}; }
   // Whether it looks token ids up, as the engine's Router::vocabulary.
   virtual bool looks_at_tokens() const { return false; }
   // Whether it has something to measure once it is trained.
@@ -147,6 +158,7 @@ StatusOr<std::unique_ptr<RouterModule>> MakeServed(const RouterArtifact& artifac
 // The kinds.
 std::unique_ptr<RouterModule> MakeDense2MoeMlp(const RouterOptions& options, std::vector<std::vector<Parameter>> layers);
 std::unique_ptr<RouterModule> MakeExpertChoice(const RouterOptions& options, std::vector<std::vector<Parameter>> layers);
+std::unique_ptr<RouterModule> MakeLatentPrototype(const RouterOptions& options, std::vector<std::vector<Parameter>> layers);
 std::unique_ptr<RouterModule> MakeLinear(const RouterOptions& options, std::vector<std::vector<Parameter>> layers);
 // tables: [L] of [V] I32, each entry an expert's index.
 std::unique_ptr<RouterModule> MakeStableMoe(const RouterOptions& options, std::vector<std::vector<Parameter>> layers,

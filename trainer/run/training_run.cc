@@ -200,7 +200,12 @@ class Run {
     }
     const double rate = options_.schedule.At(state_.step, options_.steps), norm = optimizer_.Step(rate);
     if (!std::isfinite(norm)) return Internal("step %d: the gradient's norm is not finite", state_.step + 1);
-    if (task_.router != nullptr) task_.router->AfterStep(sum.expert_rows);
+    if (task_.router != nullptr) {
+      for (at::Tensor& sums : task_.router->StepSums()) {
+        if (world_.size() > 1) world_.SumFloats({sums.mutable_data_ptr<float>(), static_cast<size_t>(sums.numel())});
+      }
+      task_.router->AfterStep(sum.expert_rows);
+    }
     Repack();
     ++state_.step;
     state_.consumed = sampler_.consumed();

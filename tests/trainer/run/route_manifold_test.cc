@@ -29,10 +29,10 @@ class RouteManifoldWorldTest : public ::testing::Test {
     return RouteManifold::Measure(*model_, *router_, data_, options, /*tokens_per_pass=*/20);
   }
   // Whether an example's answer is right up to `part`, and its probabilities, computed alone.
-  bool IsRight(int64_t i, double part) {
+  bool IsRight(int64_t i, double part) { return static_cast<double>(Hits(i)) >= part * static_cast<double>(Alone(i).correct.size()); }
+  int64_t Hits(int64_t i) {
     const EvaluationDetail detail = Alone(i);
-    const auto hits = std::count(detail.correct.begin(), detail.correct.end(), true);
-    return static_cast<double>(hits) >= part * static_cast<double>(detail.correct.size());
+    return std::count(detail.correct.begin(), detail.correct.end(), true);
   }
   EvaluationDetail Alone(int64_t i) {
     RoutePlan plan;
@@ -120,7 +120,7 @@ TEST_F(RouteManifoldWorldTest, FewerNeighboursThanAskedForHaveAllTheWeight) {
     Example& other = data_.examples[i];
     do {
       other.tokens[other.answer_begin] = other.tokens[other.answer_begin + 1] = wrong++;
-    } while (std::count(Alone(static_cast<int64_t>(i)).correct.begin(), Alone(static_cast<int64_t>(i)).correct.end(), true) > 0);
+    } while (Hits(static_cast<int64_t>(i)) > 0);
   }
   const auto manifold = Measure({.neighbours = 3, .layers = 1, .right = .5});
   ASSERT_TRUE(manifold.ok()) << manifold.status();
@@ -138,7 +138,7 @@ TEST_F(RouteManifoldWorldTest, NothingRightIsAnErrorThatSaysWhatToDo) {
     const auto i = &example - data_.examples.data();
     do {
       example.tokens[example.answer_begin] = example.tokens[example.answer_begin + 1] = wrong++;
-    } while (std::count(Alone(i).correct.begin(), Alone(i).correct.end(), true) > 0);
+    } while (Hits(i) > 0);
   }
   const auto manifold = Measure({});
   EXPECT_EQ(manifold.status().code(), absl::StatusCode::kFailedPrecondition);
