@@ -191,7 +191,7 @@ StatusOr<std::unique_ptr<RouterModule>> OpenRouter(const Flags& flags, Workbench
   }
   options.compute = base.dtype;
   const int64_t steps = bench.Options(flags.common, "").steps;
-  if (options.dispatch.rule == "max-score") {
+  if (IsMaxScore(options.dispatch)) {
     options.second_weight = flags.second_weight;
     options.second_weight_steps = std::max<int64_t>(1, steps);
   }
@@ -327,7 +327,8 @@ void AddRouterCommand(CLI::App& app, Communicator& world, Status* result) {
   command
       ->add_option("--dispatch", flags->router.dispatch.rule,
                    "which rows of a training pass get which expert: top-k, each its own; capacity (Switch: what an expert cannot take is "
-                   "dropped); max-score (none is dropped, all experts get equally many). Served is always top-k")
+                   "dropped); max-score (none is dropped, all experts get equally many); "
+                   "max-score-iterative (nearly that, faster). Served is always top-k")
       ->capture_default_str()
       ->group("Router");
   command
@@ -346,7 +347,6 @@ void AddRouterCommand(CLI::App& app, Communicator& world, Status* result) {
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str()
       ->group("Router");
-  command
   LatentOptions& latent = flags->router.latent;
   command->add_option("--latent-dimension", latent.dimension, "of the latent space")->capture_default_str()->group("Kind lpr");
   command->add_option("--latent-loss", latent.loss, "coefficient of the three losses below together")
@@ -360,6 +360,7 @@ void AddRouterCommand(CLI::App& app, Communicator& world, Status* result) {
   command->add_option("--latent-decay", latent.decay, "after a step a key is so much itself, the rest the mean of its tokens; 1: it stays")
       ->capture_default_str()
       ->group("Kind lpr");
+  command
       ->add_option("--roma", flags->router.roma,
                    "coefficient of RoMA's regulariser (2511.07419): an example's route at its prompt's end is pulled towards those of its "
                    "neighbours that the starting model answers right; rises over the warm-up")

@@ -235,7 +235,7 @@ StatusOr<RouterOutput> RouterModule::Forward(int32_t layer, const RouterInput& i
     weights = p;
   }
   if (dispatched) {
-    if (options_.dispatch.rule == "max-score" && options_.second_weight > 1) out.gates = out.gates * SlotScale(out.routes);
+    if (IsMaxScore(options_.dispatch) && options_.second_weight > 1) out.gates = out.gates * SlotScale(out.routes);
     KeepWeights(out.gates, &out.routes);
   }
   if (options_.balance > 0 && options_.gate == "sigmoid") {

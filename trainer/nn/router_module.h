@@ -54,7 +54,7 @@ struct RouterOptions {
   DispatchOptions dispatch = {};
   LatentOptions latent = {};
   bool exact = false;  // of expert_choice: experts choose among all rows when it is evaluated, too: for analysis
-  // Of dispatch max-score: gates of slots after the first are multiplied by this much at step 0, ever less from step to step, and by 1 from
+  // Of both dispatches of MaxScore: gates of slots after the first are multiplied by this much at step 0, ever less from step to step, and by 1 from
   // step `second_weight_steps` on.
   double second_weight = 1;
   int64_t second_weight_steps = 1;
