@@ -4,13 +4,13 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <optional>
 
 #include "engine/artifact/atomic_file.h"
 #include "trainer/commands/common.h"
 #include "trainer/commands/experts.h"
+#include "trainer/commands/router_flags.h"
 #include "trainer/run/checkpoint.h"
 #include "trainer/run/distilled_tables.h"
 #include "trainer/run/publish.h"
@@ -19,17 +19,6 @@
 namespace switchyard::trainer {
 
 namespace {
-
-struct Flags {
-  CommonFlags common;
-  ExpertFlags experts;
-  RouterOptions router;
-  ManifoldOptions manifold;
-  std::string name = "router", gate = "auto", train = "router", init, balance = "0";
-  double balance_rate = 1e-3, second_weight = 4, orthogonality = 0;
-  int64_t label_steps = 0;
-  bool random = false;
-};
 
 // What --train names; a substring is enough, as in Dense2MoE.
 struct Trained {
@@ -59,38 +48,8 @@ Status PublishExperts(std::vector<LoraExpert>& experts, const BaseWeights& base,
   return OkStatus();
 }
 
-// What the manifest tells of the training.
-std::map<std::string, std::string> Told(const Flags& flags, const RouterOptions& r, int64_t steps) {
-  std::map<std::string, std::string> told = {{"train", flags.train},
-                                             {"gate", r.gate},
-                                             {"dispatch", r.dispatch.rule},
-                                             {"steps", std::to_string(steps)},
-                                             {"learning-rate", absl::StrFormat("%g", flags.common.learning_rate)},
-                                             {"seed", std::to_string(flags.common.seed)}};
-  const auto add = [&](const char* option, double value) {
-    if (value > 0) told[option] = absl::StrFormat("%g", value);
-  };
-  add("balance", r.balance);
-  add("loss-free", r.loss_free);
-  add("score-variance", r.score_variance);
-  add("expert-orthogonality", flags.orthogonality);
-  add("z-loss", r.z_loss);
-  add("label-loss", r.label_loss);
-  add("roma", r.roma);
-  if (r.kind == "lpr") {
-    add("latent-loss", r.latent.loss);
-    add("latent-diversity", r.latent.diversity);
-    add("latent-kl", r.latent.kl);
-    add("latent-align", r.latent.align);
-    add("latent-decay", r.latent.decay);
-  }
-  add("label-steps", static_cast<double>(flags.label_steps));
-  add("jitter", r.jitter);
-  return told;
-}
-
-Status Publish(const Flags& flags, const Workbench& bench, TrainableModel& model, std::vector<LoraExpert>& experts, RouterModule& router,
-               int64_t steps) {
+Status Publish(const RouterFlags& flags, const Workbench& bench, TrainableModel& model, std::vector<LoraExpert>& experts,
+               RouterModule& router, int64_t steps) {
   RETURN_IF_ERROR(CalibrateTrained(model, router, bench.train()));
   ASSIGN_OR_RETURN(StagedDirectory staged, StagedDirectory::Create(flags.common.out));
   RETURN_IF_ERROR(PublishExperts(experts, bench.base(), staged.path()));
@@ -100,7 +59,7 @@ Status Publish(const Flags& flags, const Workbench& bench, TrainableModel& model
     ASSIGN_OR_RETURN(base.generation, BaseFingerprint(staged.path() + "/base"));
   }
   RouterPublication publication{flags.name, flags.random, staged.path() + "/router"};
-  if (!flags.random) publication.training = Told(flags, router.options(), steps);
+  if (!flags.random) publication.training = flags.Told(router.options(), steps);
   const Dataset& probes = bench.validation().examples.empty() ? bench.train() : bench.validation();
   RETURN_IF_ERROR(PublishRouter(model, base, experts, router, bench.train(), probes, publication));
   return staged.Publish();
@@ -144,7 +103,7 @@ std::vector<double> LoadTarget(const Dataset& data, const std::vector<LoraExpert
 }
 
 // --balance: a coefficient, or the other way to balance.
-Status SetBalance(const Flags& flags, const Dataset& data, const std::vector<LoraExpert>& experts, RouterOptions* options) {
+Status SetBalance(const RouterFlags& flags, const Dataset& data, const std::vector<LoraExpert>& experts, RouterOptions* options) {
   if (flags.balance == "loss-free") {
     if (!(flags.balance_rate > 0)) return InvalidArgument("--balance-rate: expected a value above 0, found %g", flags.balance_rate);
     options->loss_free = flags.balance_rate;
@@ -158,7 +117,7 @@ Status SetBalance(const Flags& flags, const Dataset& data, const std::vector<Lor
 }
 
 // StableMoE's second stage: the first one's choices over the training data become tables.
-StatusOr<std::unique_ptr<RouterModule>> Freeze(const Flags& flags, const RouterArtifact& first, const RouterOptions& options,
+StatusOr<std::unique_ptr<RouterModule>> Freeze(const RouterFlags& flags, const RouterArtifact& first, const RouterOptions& options,
                                                Workbench& bench, TrainableModel& model) {
   RouterOptions before = options;
   before.kind = first.manifest.kind;
@@ -174,7 +133,7 @@ StatusOr<std::unique_ptr<RouterModule>> Freeze(const Flags& flags, const RouterA
   return StableMoeFrom(first, options, distilled.tables);
 }
 
-StatusOr<std::unique_ptr<RouterModule>> OpenRouter(const Flags& flags, Workbench& bench, TrainableModel& model,
+StatusOr<std::unique_ptr<RouterModule>> OpenRouter(const RouterFlags& flags, Workbench& bench, TrainableModel& model,
                                                    const std::vector<LoraExpert>& experts) {
   const BaseWeights& base = bench.base();
   RouterOptions options = flags.router;
@@ -211,7 +170,7 @@ StatusOr<std::unique_ptr<RouterModule>> OpenRouter(const Flags& flags, Workbench
 }
 
 // Between experts that share a row, and for experts to learn.
-Status CheckOrthogonality(const Flags& flags, const Trained& trained) {
+Status CheckOrthogonality(const RouterFlags& flags, const Trained& trained) {
   if (flags.orthogonality == 0) return OkStatus();
   if (!(flags.orthogonality > 0))
     return InvalidArgument("--expert-orthogonality: expected a value from 0 on, found %g", flags.orthogonality);
@@ -221,7 +180,7 @@ Status CheckOrthogonality(const Flags& flags, const Trained& trained) {
   return OkStatus();
 }
 
-Status RunRouter(Flags& flags, Communicator& world) {
+Status RunRouter(RouterFlags& flags, Communicator& world) {
   ASSIGN_OR_RETURN(const Trained trained, ParseTrain(flags.train));
   if (flags.random && !flags.init.empty()) return InvalidArgument("--random draws a router, --init reads one: choose");
   RETURN_IF_ERROR(CheckOrthogonality(flags, trained));
@@ -253,26 +212,14 @@ Status RunRouter(Flags& flags, Communicator& world) {
   int64_t steps = 0;
   if (!flags.random) {
     const RouterOptions& r = router->options();
-    std::string decisive = absl::StrFormat("router|%s|%s|%s|%d|%s|%g|%g|%g|%g|%g|%d", flags.train, flags.init, r.kind, r.top_k, r.gate,
-                                           r.balance, r.z_loss, r.jitter, r.dropout, r.label_loss, flags.label_steps);
-    if (r.loss_free > 0) decisive += absl::StrFormat("|loss-free %g", r.loss_free);
-    if (r.dispatch.rule != "top-k")
-      decisive += absl::StrFormat("|dispatch %s %g %g", r.dispatch.rule, r.dispatch.capacity_factor, r.second_weight);
-    if (r.kind == "lpr") {
-      const LatentOptions& o = r.latent;
-      decisive += absl::StrFormat("|lpr %d %g %g %g %g %g", o.dimension, o.loss, o.diversity, o.kl, o.align, o.decay);
-    }
-    if (r.score_variance > 0) decisive += absl::StrFormat("|score-variance %g", r.score_variance);
-    if (flags.orthogonality > 0) decisive += absl::StrFormat("|orthogonality %g", flags.orthogonality);
     std::optional<RouteManifold> manifold;
     if (r.roma > 0) {
-      const ManifoldOptions& m = flags.manifold;
-      decisive += absl::StrFormat("|roma %g %d %d %g %g", r.roma, m.neighbours, m.layers, m.sigma, m.right);
-      ASSIGN_OR_RETURN(manifold, RouteManifold::Measure(*model, *router, bench->train(), m, flags.common.tokens_per_pass));
+      ASSIGN_OR_RETURN(manifold, RouteManifold::Measure(*model, *router, bench->train(), flags.manifold, flags.common.tokens_per_pass));
       bench->Say(absl::StrFormat("%d of %d training examples are answered right: their routes pull at those of their neighbours",
                                  manifold->right(), bench->train().examples.size()));
       task.manifold = &*manifold;
     }
+    std::string decisive = flags.Decisive(r);
     for (const LoraExpert& expert : experts) decisive += "|" + expert.name + "=" + expert.generation;
     RunOptions options = bench->Options(flags.common, decisive);
     options.label_steps = flags.label_steps;
@@ -297,116 +244,10 @@ Status RunRouter(Flags& flags, Communicator& world) {
 }  // namespace
 
 void AddRouterCommand(CLI::App& app, Communicator& world, Status* result) {
-  auto flags = std::make_shared<Flags>();
-  flags->router.dropout = 0.1;
+  auto flags = std::make_shared<RouterFlags>();
   CLI::App* command =
       app.add_subcommand("router", "Train a router over a base and experts; writes OUT/router, and what was trained with it");
-  command->add_option("--name", flags->name)->capture_default_str()->group("Router");
-  command
-      ->add_option("--kind", flags->router.kind,
-                   "dense2moe_mlp, linear, expert_choice or lpr; stablemoe with --init, a linear router of gate sigmoid, whose choices it "
-                   "freezes into tables")
-      ->capture_default_str()
-      ->group("Router");
-  command->add_option("--top-k", flags->router.top_k, "experts a token")->capture_default_str()->group("Router");
-  command
-      ->add_option("--gate", flags->gate,
-                   "ste (top-1, straight-through), renorm (divided by their sum), raw (Switch), sigmoid (top-1, StableMoE); auto: by kind, "
-                   "else ste or renorm by --top-k")
-      ->capture_default_str()
-      ->group("Router");
-  command
-      ->add_option(
-          "--balance", flags->balance,
-          "coefficient of the balance loss; or loss-free (linear): a bias that only decides who is chosen, towards the training mix")
-      ->capture_default_str()
-      ->group("Router");
-  command->add_option("--balance-rate", flags->balance_rate, "loss-free: how far the bias moves a step")
-      ->capture_default_str()
-      ->group("Router");
-  command
-      ->add_option("--dispatch", flags->router.dispatch.rule,
-                   "which rows of a training pass get which expert: top-k, each its own; capacity (Switch: what an expert cannot take is "
-                   "dropped); max-score (none is dropped, all experts get equally many); "
-                   "max-score-iterative (nearly that, faster). Served is always top-k")
-      ->capture_default_str()
-      ->group("Router");
-  command
-      ->add_option("--capacity-factor", flags->router.dispatch.capacity_factor,
-                   "capacity, and kind expert_choice: rows an expert takes, of its equal share")
-      ->capture_default_str()
-      ->group("Router");
-  command
-      ->add_option("--second-weight", flags->second_weight,
-                   "max-score: gates after a row's first are multiplied by this at the first step, by 1 at the last")
-      ->capture_default_str()
-      ->group("Router");
-  command
-      ->add_option("--score-variance", flags->router.score_variance,
-                   "coefficient of the variance of each expert's score over the tokens, which is to be large (2505.22323, L_v)")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str()
-      ->group("Router");
-  LatentOptions& latent = flags->router.latent;
-  command->add_option("--latent-dimension", latent.dimension, "of the latent space")->capture_default_str()->group("Kind lpr");
-  command->add_option("--latent-loss", latent.loss, "coefficient of the three losses below together")
-      ->capture_default_str()
-      ->group("Kind lpr");
-  command->add_option("--latent-diversity", latent.diversity, "latents, and keys, at right angles")
-      ->capture_default_str()
-      ->group("Kind lpr");
-  command->add_option("--latent-kl", latent.kl, "latents distributed as a standard normal")->capture_default_str()->group("Kind lpr");
-  command->add_option("--latent-align", latent.align, "keys at the mean of their tokens")->capture_default_str()->group("Kind lpr");
-  command->add_option("--latent-decay", latent.decay, "after a step a key is so much itself, the rest the mean of its tokens; 1: it stays")
-      ->capture_default_str()
-      ->group("Kind lpr");
-  command
-      ->add_option("--roma", flags->router.roma,
-                   "coefficient of RoMA's regulariser (2511.07419): an example's route at its prompt's end is pulled towards those of its "
-                   "neighbours that the starting model answers right; rises over the warm-up")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str()
-      ->group("RoMA");
-  command->add_option("--roma-neighbours", flags->manifold.neighbours, "of each example")->capture_default_str()->group("RoMA");
-  command->add_option("--roma-layers", flags->manifold.layers, "the last so many are pulled")->capture_default_str()->group("RoMA");
-  command->add_option("--roma-sigma", flags->manifold.sigma, "width of the kernel over the distances 1 - cosine")
-      ->capture_default_str()
-      ->group("RoMA");
-  command
-      ->add_option("--roma-right", flags->manifold.right,
-                   "an example is answered right when at least this part of its answer's tokens are the most probable ones")
-      ->capture_default_str()
-      ->group("RoMA");
-  command
-      ->add_option(
-          "--expert-orthogonality", flags->orthogonality,
-          "with --train router_mlp: coefficient of what the outputs of experts that share a token have in common (2505.22323, L_o)")
-      ->capture_default_str()
-      ->group("Router");
-  command->add_option("--z-loss", flags->router.z_loss, "coefficient of the z-loss")->capture_default_str()->group("Router");
-  command
-      ->add_option("--label-loss", flags->router.label_loss,
-                   "coefficient of the cross entropy against the expert named as a row's domain, zero for others")
-      ->capture_default_str()
-      ->group("Router");
-  command
-      ->add_option("--label-steps", flags->label_steps,
-                   "first so many steps on the router's own losses alone, which need no way back through the model")
-      ->capture_default_str()
-      ->group("Router");
-  command->add_option("--jitter", flags->router.jitter, "multiplies inputs by U(1 - jitter, 1 + jitter)")
-      ->capture_default_str()
-      ->group("Router");
-  command->add_option("--router-dropout", flags->router.dropout, "between the layers of dense2moe_mlp")
-      ->capture_default_str()
-      ->group("Router");
-  command->add_option("--train", flags->train, "router, mlp (the experts), attention, or several joined: router_mlp")
-      ->capture_default_str()
-      ->group("Router");
-  command->add_option("--init", flags->init, "a router artifact to start from")->group("Router");
-  command->add_flag("--random", flags->random, "publish a router as it is drawn, untrained: a control")->group("Router");
-  flags->experts.AddTo(*command, /*may_be_fresh=*/true);
-  flags->common.AddTo(*command, 5e-4);
+  flags->AddTo(*command);
   command->callback([flags, &world, result] { *result = RunRouter(*flags, world); });
 }
 

@@ -13,6 +13,8 @@ namespace {
 // The row that predicts an example's first answer token: the prompt's last one.
 int64_t PromptsLastRow(const PackedBatch::Segment& segment, const Example& example) { return segment.begin + example.answer_begin - 1; }
 
+constexpr int64_t kBlock = 256;  // examples whose distances are computed at once
+
 // What one pass over the data tells of each example.
 struct Survey {
   std::vector<at::Tensor> places;               // [n] of [H]
@@ -93,9 +95,10 @@ StatusOr<RouteManifold> RouteManifold::Measure(TrainableModel& model, const Rout
   places = places - places.mean(0, /*keepdim=*/true);
   places = places / places.norm(2, 1, /*keepdim=*/true).clamp_min(1e-12);
   const auto count = static_cast<int64_t>(data.examples.size());
+  at::Tensor block;  // cosines of some examples to all
   for (int64_t i = 0; i < count; ++i) {
-    const at::Tensor cosine = at::mv(places, places[i]).contiguous();
-    const float* to = cosine.const_data_ptr<float>();
+    if (i % kBlock == 0) block = at::matmul(places.slice(0, i, std::min(count, i + kBlock)), places.t()).contiguous();
+    const float* to = block.const_data_ptr<float>() + i % kBlock * count;
     std::vector<int64_t> near;
     for (int64_t j = 0; j < count; ++j) {
       if (j != i && survey.right[j]) near.push_back(j);

@@ -90,7 +90,8 @@ class Run {
         log_(log),
         optimizer_(task.parameters, options.adamw),
         sampler_(train, options.examples_per_step, options.seed),
-        checkpoints_(options.directory + "/checkpoints") {}
+        checkpoints_(options.directory + "/checkpoints"),
+        router_trains_(Trains(task)) {}
 
   StatusOr<RunReport> Go() {
     const auto start = Clock::now();
@@ -115,6 +116,14 @@ class Run {
   }
 
  private:
+  // Whether the optimiser has the router: else what moves beside gradients stands still, too.
+  static bool Trains(const RunTask& task) {
+    if (task.router == nullptr) return false;
+    const std::vector<Parameter> own = task.router->Parameters();
+    return !own.empty() && std::any_of(task.parameters.begin(), task.parameters.end(),
+                                       [&](const Parameter& p) { return p.value.is_same(own.front().value); });
+  }
+
   bool Every(int64_t steps) const { return steps > 0 && state_.step % steps == 0; }
 
   // All processes stop at the same step.
@@ -200,7 +209,7 @@ class Run {
     }
     const double rate = options_.schedule.At(state_.step, options_.steps), norm = optimizer_.Step(rate);
     if (!std::isfinite(norm)) return Internal("step %d: the gradient's norm is not finite", state_.step + 1);
-    if (task_.router != nullptr) {
+    if (router_trains_) {
       for (at::Tensor& sums : task_.router->StepSums()) {
         if (world_.size() > 1) world_.SumFloats({sums.mutable_data_ptr<float>(), static_cast<size_t>(sums.numel())});
       }
@@ -293,6 +302,7 @@ class Run {
   AdamW optimizer_;
   BatchSampler sampler_;
   CheckpointStore checkpoints_;
+  const bool router_trains_;
   RunState state_;
   std::vector<at::Tensor> best_;
   struct {

@@ -145,6 +145,23 @@ TEST_P(ResumeTest, AKilledRunTakesTheIdenticalNextStep) {
   EXPECT_NE(published, Process(GetParam(), train_).Published(train_));
 }
 
+// With --train mlp keys and biases stand still as the router's parameters do.
+TEST_P(ResumeTest, ARouterThatIsNotTrainedStaysAsItWas) {
+  Case c = GetParam();
+  c.experts = true;
+  Process process(c, train_);
+  process.task.parameters.clear();
+  for (const LoraExpert& expert : process.world.experts()) {
+    for (Parameter& p : expert.Parameters()) process.task.parameters.push_back(p);
+  }
+  std::vector<at::Tensor> before;
+  for (const Parameter& p : process.router->Parameters()) before.push_back(p.value.detach().clone());
+  ASSERT_TRUE(Train(process.task, train_, nullptr, Options("experts"), *world_, nullptr).ok());
+  for (size_t i = 0; i < before.size(); ++i) {
+    EXPECT_TRUE(at::equal(process.router->Parameters()[i].value, before[i])) << process.router->Parameters()[i].name;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Kinds, ResumeTest,
     ::testing::Values(Case{"loss_free", With({.kind = "linear", .top_k = 2, .gate = "renorm"},
