@@ -15,6 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 constexpr int32_t kFormatVersion = 1;
+constexpr size_t kMaxTrainingOptions = 64, kMaxTrainingText = 512;
 
 std::string Short(const Json& v) { return v.dump(-1, ' ', false, Json::error_handler_t::replace).substr(0, 120); }
 
@@ -58,7 +59,23 @@ Json ToJson(const RouterManifest& m) {
                {"golden_probes", m.golden_probes}};
   if (!m.derive.empty()) json["derive"] = m.derive;
   if (!m.load_shares.empty()) json["load_shares"] = m.load_shares;
+  if (!m.training.empty()) json["training"] = m.training;
   return json;
+}
+
+// Optional: an object of short texts.
+Status ReadTraining(const Json& json, const std::string& file, RouterManifest* m) {
+  if (!json.contains("training")) return OkStatus();
+  const Json& training = json["training"];
+  bool fits = training.is_object() && training.size() <= kMaxTrainingOptions;
+  for (const auto& [option, value] : training.items()) {
+    fits = fits && value.is_string() && option.size() <= kMaxTrainingText && value.get_ref<const std::string&>().size() <= kMaxTrainingText;
+    if (!fits) break;
+    m->training[option] = value.get<std::string>();
+  }
+  if (fits) return OkStatus();
+  return DataLoss("%s: \"training\": expected an object of at most %d texts of at most %d bytes, found %s", file, kMaxTrainingOptions,
+                  kMaxTrainingText, Short(training));
 }
 
 // Optional: one list a layer, one share an expert.
@@ -121,7 +138,7 @@ StatusOr<RouterManifest> ParseManifest(const std::string& text, const std::strin
     }
   }
   for (const auto& [key, value] : json.items()) {
-    if (key != "load_shares" && !ToJson(m).contains(key))
+    if (key != "load_shares" && key != "training" && !ToJson(m).contains(key))
       return Unimplemented("%s: \"%s\" is not known to format_version %d", file, key.substr(0, 80), kFormatVersion);
   }
   if (m.mixing != "ffn") return Unimplemented("%s: mixing \"%s\", expected \"ffn\"", file, m.mixing.substr(0, 40));
@@ -133,6 +150,7 @@ StatusOr<RouterManifest> ParseManifest(const std::string& text, const std::strin
     return DataLoss("%s: num_layers %d and hidden_size %d are out of range", file, m.num_layers, m.hidden_size);
   }
   RETURN_IF_ERROR(ReadLoadShares(json, file, &m));
+  RETURN_IF_ERROR(ReadTraining(json, file, &m));
   return m;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -41,6 +42,8 @@ struct RouterManifest {
   int32_t golden_probes = 0;  // P
   // [num_layers][experts] which part of all selections each expert got over the training data; empty when not known.
   std::vector<std::vector<float>> load_shares;
+  // How it was trained: options and what they were, for people. Empty when not known; at most 64 of at most 512 bytes.
+  std::map<std::string, std::string> training;
 };
 
 struct RouterArtifact {

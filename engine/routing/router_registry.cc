@@ -7,6 +7,7 @@
 #include "engine/routing/gmm_router.h"
 #include "engine/routing/hash_router.h"
 #include "engine/routing/linear_router.h"
+#include "engine/routing/lpr_router.h"
 #include "engine/routing/phatgoose_router.h"
 #include "engine/routing/router.h"
 #include "engine/routing/stablemoe_router.h"
@@ -29,6 +30,7 @@ constexpr Method kMethods[] = {
     {"gmm", LoadGmmRouter},
     {"hash", LoadHashRouter},
     {"linear", LoadLinearRouter},
+    {"lpr", LoadLprRouter},
     {"phatgoose", LoadPhatgooseRouter},
     {"stablemoe", LoadStableMoeRouter},
 };

@@ -87,6 +87,19 @@ TEST_F(RouterArtifactTest, LoadSharesAreOptionalAndChecked) {
   }
 }
 
+TEST_F(RouterArtifactTest, HowItWasTrainedIsOptionalAndShort) {
+  EXPECT_TRUE(ReadRouterArtifact(path_)->manifest.training.empty());
+  RouterManifest manifest = Manifest();
+  manifest.training = {{"gate", "raw"}, {"balance", "0.1"}};
+  ASSERT_TRUE(WriteRouterArtifact(dir_ / "told", manifest, Tensors()).ok());
+  EXPECT_EQ(ReadRouterArtifact(dir_ / "told")->manifest.training, manifest.training);
+  Json many = Json::object();
+  for (int i = 0; i < 65; ++i) many[std::to_string(i)] = "1";
+  for (const Json& bad : {Json("x"), Json::array(), Json({{"steps", 3}}), Json({{"gate", std::string(513, 'x')}}), many}) {
+    ExpectRefused(ReadWith("training", bad), StatusCode::kDataLoss, {"router.json", "\"training\"", "at most 64 texts"});
+  }
+}
+
 TEST_F(RouterArtifactTest, RefusesValuesItCannotServe) {
   ExpectRefused(ReadWith("format_version", 2), StatusCode::kUnimplemented, {"format_version 2", "expected 1"});
   ExpectRefused(ReadWith("mixing", "linear"), StatusCode::kUnimplemented, {"linear", "ffn"});

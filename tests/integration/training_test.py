@@ -141,8 +141,49 @@ def case_routes(world):
     world.router("stage1", "--kind", "linear", "--gate", "sigmoid", "--balance", "0.3")
     done = world.router("stable", "--kind", "stablemoe", "--init", f"{world.work}/stage1/router", steps=3)
     assert "repeat" in done.stderr + done.stdout, done.stderr
-    for name in ("top1", "top2", "linear", "lossfree", "maxscore", "choice", "stage1", "stable"):
+    world.router("latent", "--kind", "lpr", "--top-k", "2", "--label-loss", "0.1", "--score-variance", "0.1", "--latent-dimension", "4")
+    for name in ("top1", "top2", "linear", "lossfree", "maxscore", "choice", "stage1", "stable", "latent"):
         compare_routes(world, name, f"{world.work}/{name}/router")
+
+
+def case_losses(world):
+    """Losses beside the answers' are logged by name and told by the manifest; a placement is reported of the router's routes."""
+    for domain in DOMAINS:
+        world.expert(domain, [domain], 8)
+    world.router("start", "--top-k", "2", "--label-loss", "0.1", "--label-steps", "4", steps=6)
+    world.router("held", "--top-k", "2", "--init", f"{world.work}/start/router", "--train", "router_mlp", "--score-variance", "0.2", "--expert-orthogonality", "0.01", "--roma", "0.8",
+                 "--roma-right", "0.01", steps=4)
+    lines = [json.loads(line) for line in open(f"{world.work}/held.run/log.jsonl", encoding="utf-8")]
+    steps = [line for line in lines if "train/router_loss" in line]
+    assert len(steps) == 4, lines
+    for step in steps:
+        parts = {name.removeprefix("train/router_loss/"): value for name, value in step.items() if name.startswith("train/router_loss/")}
+        assert parts.keys() == {"score_variance", "orthogonality", "roma"}, parts
+        assert parts["score_variance"] < 0 < min(parts["orthogonality"], parts["roma"]), parts
+        assert abs(sum(parts.values()) - step["train/router_loss"]) < 1e-5, step
+    told = json.load(open(f"{world.work}/held/router/router.json", encoding="utf-8"))["training"]
+    assert told["score-variance"] == "0.2" and told["roma"] == "0.8" and told["expert-orthogonality"] == "0.01" and told["steps"] == "4", told
+
+    data = sum((["--data", f] for f in world.files("test", [*DOMAINS, "general"])), [])
+    out = f"{world.work}/placement"
+    command = [world.args.trainer, "placement", "--base", world.base, *world.experts(), "--router", f"{world.work}/start/router", *data, "--max-records", "20", "--out", out]
+    done = world.run([*command, "--devices", "2"])
+    assert "| grouped |" in done.stdout and "## Layer" not in done.stdout, done.stdout
+    assert "## Layer 0" in open(f"{out}/placement.md", encoding="utf-8").read()
+    report = json.load(open(f"{out}/placement.json", encoding="utf-8"))
+    assert report["experts"] == list(DOMAINS) and report["tokens"] > 1000, report["tokens"]
+    for layer in report["layers"]:
+        (a, both), (both_again, b) = layer["co_activation"]
+        assert both == both_again <= min(a, b) and sorted(layer["groups"]) == [0, 1], layer
+        # Two experts on two devices: each application leaves home half of the time.
+        sends = (a + b) / 2 / report["tokens"]
+        assert abs(layer["traffic"]["grouped"]["sends_per_token"] - sends) < 1e-9, (layer, sends)
+        assert layer["traffic"]["replicated"]["sends_per_token"] <= layer["traffic"]["grouped"]["sends_per_token"], layer
+    assert "is there already" in world.run(command, expect=1).stderr
+    refused = [*command]
+    refused[refused.index("--out") + 1] = f"{world.work}/nowhere"
+    assert "--devices" in world.run([*refused, "--devices", "0"], expect=1).stderr
+    assert not os.path.exists(f"{world.work}/nowhere")
 
 
 def case_calibrated(world):
@@ -307,6 +348,9 @@ def case_bad_input(world):
         (["router", *common, "--new-expert", "a", "--balance", "much"], "or loss-free"),
         (["router", *common, "--new-expert", "a", "--balance", "loss-free"], "kind linear"),
         (["router", *common, "--new-expert", "a", "--label-loss", "1"], "bears the name"),
+        (["router", *common, "--new-expert", "a", "--expert-orthogonality", "1"], "--train router_mlp"),
+        (["router", *common, "--new-expert", "a", "--train", "router_mlp", "--expert-orthogonality", "1"], "--top-k 2"),
+        (["router", *common, "--new-expert", "a", "--roma", "1", "--roma-sigma", "0"], "sigma above 0"),
         (["evaluate", "--base", f"{world.work}/nowhere", "--data", data], "nowhere"),
     ]:
         done = world.run([trainer, *command], expect=1)

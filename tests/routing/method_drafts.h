@@ -78,7 +78,23 @@ inline Draft StableMoeDraft() {
   return draft;
 }
 
+inline Draft LprDraft() {
+  Draft draft("lpr", 2);
+  for (int l = 0; l < kLayers; ++l) {
+    const std::string prefix = absl::StrFormat("layers.%d.router.", l);
+    draft[prefix + "norm.weight"] = 1 + at::randn({kHidden}) * .3;
+    draft[prefix + "norm.bias"] = at::randn({kHidden}) * .3;
+    for (const std::string part : {"mean", "log_variance"}) {
+      draft[prefix + part + ".weight"] = at::randn({6, kHidden}) * .3;
+      draft[prefix + part + ".bias"] = at::randn({6});
+    }
+    draft[prefix + "keys"] = at::randn({kExperts, 6});
+  }
+  return draft;
+}
+
 inline Draft DraftOf(const std::string& kind) {
+  if (kind == "lpr") return LprDraft();
   if (kind == "stablemoe") return StableMoeDraft();
   if (kind == "expert_choice") return ExpertChoiceDraft();
   if (kind == "hash") return HashDraft();

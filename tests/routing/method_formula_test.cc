@@ -288,6 +288,35 @@ TEST_F(MethodFormulaTest, StableMoeSpeaksAsStronglyAsTheTokenFitsItsExpert) {
   EXPECT_NEAR(routes.weights[2], .268941, 1e-5);
 }
 
+TEST_F(MethodFormulaTest, LprIsTheCosineOfLatentAndKey) {
+  Draft draft = LprDraft();
+  const at::Tensor x = at::randn({9, kHidden}) * 3 + 1;
+  const at::Tensor normed = at::layer_norm(x.to(at::kDouble), {kHidden}, Of(draft, 1, "norm.weight"), Of(draft, 1, "norm.bias"));
+  const at::Tensor z = at::linear(at::silu(normed), Of(draft, 1, "mean.weight"), Of(draft, 1, "mean.bias"));
+  ExpectLogits(draft, 1, x, at::cosine_similarity(z.unsqueeze(1), Of(draft, 1, "keys").unsqueeze(0), -1));
+}
+
+// The latent is (3, 4) whatever x is: a key's length means nothing, and one without length fits nothing.
+TEST_F(MethodFormulaTest, LprByHand) {
+  Draft draft = LprDraft();
+  draft["layers.0.router.mean.weight"] = at::zeros({2, kHidden});
+  draft["layers.0.router.mean.bias"] = at::tensor({3.f, 4.f});
+  draft["layers.0.router.log_variance.weight"] = at::zeros({2, kHidden});
+  draft["layers.0.router.log_variance.bias"] = at::zeros({2});
+  draft["layers.0.router.keys"] = at::tensor({7.f, 0.f, 0.f, .5f, -3.f, -4.f, 4.f, -3.f, 0.f, 0.f}).view({kExperts, 2});
+  ExpectLogits(draft, 0, at::randn({1, kHidden}), at::tensor({.6, .8, -1., 0., 0.}, at::kDouble).view({1, kExperts}));
+}
+
+TEST_F(MethodFormulaTest, LprsTensorsMustFitEachOther) {
+  Draft keys = LprDraft(), missing = LprDraft(), variance = LprDraft();
+  keys["layers.1.router.keys"] = at::randn({kExperts, 5});
+  EXPECT_THAT(std::string(Message(LoadStatus(keys))), HasSubstr("layers.1.router.keys"));
+  missing.tensors.erase("layers.0.router.norm.bias");
+  EXPECT_EQ(LoadStatus(missing).code(), absl::StatusCode::kNotFound);
+  variance["layers.0.router.log_variance.bias"] = at::zeros({5});
+  EXPECT_EQ(LoadStatus(variance).code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST_F(MethodFormulaTest, StableMoesRuleIsChecked) {
   const auto code = [&](const Draft& draft) { return LoadRouter(draft.Publish(), fast_).status().code(); };
   Draft mode = StableMoeDraft(), two = StableMoeDraft(), missing = StableMoeDraft();

@@ -126,7 +126,7 @@ TEST_P(MethodPropertiesTest, AMaskedExpertIsNeverChosen) {
 
 INSTANTIATE_TEST_SUITE_P(AllKinds, MethodPropertiesTest,
                          ::testing::Values("aoe", "arrow", "dense2moe_mlp", "ermoe", "expert_choice", "gmm", "hash", "linear",
-                                           "linear_loss_free", "phatgoose", "stablemoe"),
+                                           "linear_loss_free", "lpr", "phatgoose", "stablemoe"),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

@@ -115,5 +115,6 @@ void AddEvaluateCommand(CLI::App& app, Communicator& world, Status* result);
 void AddDemoDataCommand(CLI::App& app, Status* result);
 void AddImportCommand(CLI::App& app, Status* result);
 void AddCompareCommand(CLI::App& app, Status* result);
+void AddPlacementCommand(CLI::App& app, Communicator& world, Status* result);
 
 }  // namespace switchyard::trainer

@@ -6,11 +6,11 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "engine/artifact/router_artifact.h"
 #include "engine/stats/routing_report.h"
 #include "trainer/commands/common.h"
 #include "trainer/commands/experts.h"
 #include "trainer/data/batch_sampler.h"
+#include "trainer/run/observed_routes.h"
 
 namespace switchyard::trainer {
 
@@ -54,38 +54,8 @@ Status WriteRoutes(const std::string& path, const RunTask& task, const Dataset& 
   return out ? OkStatus() : DataLoss("--routes %s could not be written", path);
 }
 
-// Adds the routes of one example.
-void AddRoutes(const PackedBatch& batch, const EvaluationDetail& detail, int32_t domain, RouteRecord* record) {
-  const int32_t sequence = record->sequences.empty() ? 0 : record->sequences.back() + 1;
-  record->tokens.insert(record->tokens.end(), batch.tokens.begin(), batch.tokens.end());
-  record->sequences.resize(record->tokens.size(), sequence);
-  record->tasks.resize(record->tokens.size(), domain);
-  for (size_t l = 0; l < record->layers.size(); ++l) {
-    const LayerRoutes& routes = detail.routes[l];
-    LayerRecord& layer = record->layers[l];
-    record->k = routes.k;
-    layer.experts.insert(layer.experts.end(), routes.experts.begin(), routes.experts.end());
-    layer.weights.insert(layer.weights.end(), routes.weights.begin(), routes.weights.end());
-    layer.entropy.insert(layer.entropy.end(), routes.entropy.begin(), routes.entropy.end());
-  }
-}
-
-Status PrintFigures(const RunTask& task, const Dataset& data, int32_t layers) {
-  RouteRecord record;
-  record.num_experts = static_cast<int32_t>(task.experts->size());
-  for (size_t e = 0; e < task.experts->size(); ++e) {
-    if ((*task.experts)[e].is_zero) record.zero_expert = static_cast<int16_t>(e);
-  }
-  record.num_tasks = static_cast<int32_t>(data.domains.size());
-  record.layers.resize(static_cast<size_t>(layers));
-  for (size_t i = 0; i < data.examples.size(); ++i) {
-    const PackedBatch batch = Pack(data, {static_cast<int64_t>(i)});
-    RoutePlan plan;
-    plan.router = task.router;
-    EvaluationDetail detail;
-    RETURN_IF_ERROR(task.model->Evaluate(batch, plan, &detail).status());
-    AddRoutes(batch, detail, data.examples[i].domain, &record);
-  }
+Status PrintFigures(const RunTask& task, const Dataset& data) {
+  ASSIGN_OR_RETURN(const RouteRecord record, RecordRoutes(*task.model, *task.router, *task.experts, data));
   const RoutingReport report = MakeRoutingReport(record);
   const auto cell = [](const std::optional<double>& value) {
     return value ? absl::StrFormat("%10.4f", *value) : std::string(9, ' ') + "-";
@@ -118,18 +88,10 @@ Status RunEvaluate(Flags& flags, Communicator& world) {
   RunTask task;
   task.forced = RoutePlan::kBase;
   if (!flags.router.empty()) {
-    ASSIGN_OR_RETURN(const RouterArtifact artifact, ReadRouterArtifact(flags.router));
-    std::vector<RouterExpertBinding> bindings;
-    for (const LoraExpert& expert : experts) bindings.push_back({expert.name, expert.generation, expert.is_zero});
-    RETURN_IF_ERROR(CheckRouterBinding(artifact.manifest, bench->base().generation, bindings));
     RouterOptions options;
-    options.top_k = artifact.manifest.top_k;
-    const std::string& mode = artifact.manifest.weight_mode;
-    options.gate = mode == "raw" || mode == "sigmoid" ? mode : options.top_k == 1 ? "ste" : "renorm";
-    options.compute = bench->base().dtype;
     options.exact = flags.exact;
     options.dispatch.capacity_factor = flags.capacity_factor;
-    ASSIGN_OR_RETURN(router, ReadRouter(artifact, options));
+    ASSIGN_OR_RETURN(router, OpenPublishedRouter(flags.router, bench->base(), experts, options));
     task.router = router.get();
   } else if (!flags.forced.empty()) {
     for (size_t e = 0; e < experts.size(); ++e) {
@@ -156,7 +118,7 @@ Status RunEvaluate(Flags& flags, Communicator& world) {
   }
   if (!speaks) return OkStatus();
   for (const auto& [name, value] : RoutingScalars(all, experts)) std::printf("  %-28s %.3f\n", name.c_str(), value);
-  if (flags.figures) RETURN_IF_ERROR(PrintFigures(task, bench->train(), bench->base().config.num_layers));
+  if (flags.figures) RETURN_IF_ERROR(PrintFigures(task, bench->train()));
   return flags.routes.empty() ? OkStatus() : WriteRoutes(flags.routes, task, bench->train());
 }
 

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <set>
 
+#include "engine/artifact/router_artifact.h"
+
 namespace switchyard::trainer {
 
 void ExpertFlags::AddTo(CLI::App& app, bool may_be_fresh) {
@@ -66,6 +68,19 @@ StatusOr<LoraOptions> OptionsOf(const LoraExpert& expert) {
   options.rank = static_cast<int32_t>(first->rank());
   options.alpha = static_cast<double>(first->scale()) * static_cast<double>(first->rank());
   return options;
+}
+
+StatusOr<std::unique_ptr<RouterModule>> OpenPublishedRouter(const std::string& directory, const BaseWeights& base,
+                                                            const std::vector<LoraExpert>& experts, RouterOptions options) {
+  ASSIGN_OR_RETURN(const RouterArtifact artifact, ReadRouterArtifact(directory));
+  std::vector<RouterExpertBinding> bindings;
+  for (const LoraExpert& expert : experts) bindings.push_back({expert.name, expert.generation, expert.is_zero});
+  RETURN_IF_ERROR(CheckRouterBinding(artifact.manifest, base.generation, bindings));
+  options.top_k = artifact.manifest.top_k;
+  const std::string& mode = artifact.manifest.weight_mode;
+  options.gate = mode == "raw" || mode == "sigmoid" ? mode : options.top_k == 1 ? "ste" : "renorm";
+  options.compute = base.dtype;
+  return ReadRouter(artifact, options);
 }
 
 }  // namespace switchyard::trainer

@@ -33,6 +33,7 @@ int Main(int argc, char** argv) {
   AddCalibrateCommand(app, *world, &result);
   AddEvaluateCommand(app, *world, &result);
   AddCompareCommand(app, &result);
+  AddPlacementCommand(app, *world, &result);
   AddDemoDataCommand(app, &result);
   AddImportCommand(app, &result);
   try {

@@ -1,30 +1,24 @@
 // switchyard-trainer router: a router over a frozen base and experts, or trained together with experts or attention.
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "engine/artifact/atomic_file.h"
 #include "trainer/commands/common.h"
 #include "trainer/commands/experts.h"
+#include "trainer/commands/router_flags.h"
 #include "trainer/run/checkpoint.h"
 #include "trainer/run/distilled_tables.h"
 #include "trainer/run/publish.h"
+#include "trainer/run/route_manifold.h"
 
 namespace switchyard::trainer {
 
 namespace {
-
-struct Flags {
-  CommonFlags common;
-  ExpertFlags experts;
-  RouterOptions router;
-  std::string name = "router", gate = "auto", train = "router", init, balance = "0";
-  double balance_rate = 1e-3, second_weight = 4;
-  int64_t label_steps = 0;
-  bool random = false;
-};
 
 // What --train names; a substring is enough, as in Dense2MoE.
 struct Trained {
@@ -54,7 +48,8 @@ Status PublishExperts(std::vector<LoraExpert>& experts, const BaseWeights& base,
   return OkStatus();
 }
 
-Status Publish(const Flags& flags, const Workbench& bench, TrainableModel& model, std::vector<LoraExpert>& experts, RouterModule& router) {
+Status Publish(const RouterFlags& flags, const Workbench& bench, TrainableModel& model, std::vector<LoraExpert>& experts,
+               RouterModule& router, int64_t steps) {
   RETURN_IF_ERROR(CalibrateTrained(model, router, bench.train()));
   ASSIGN_OR_RETURN(StagedDirectory staged, StagedDirectory::Create(flags.common.out));
   RETURN_IF_ERROR(PublishExperts(experts, bench.base(), staged.path()));
@@ -63,7 +58,8 @@ Status Publish(const Flags& flags, const Workbench& bench, TrainableModel& model
     RETURN_IF_ERROR(PublishBase(bench.base(), model.Parameters(), staged.path() + "/base"));
     ASSIGN_OR_RETURN(base.generation, BaseFingerprint(staged.path() + "/base"));
   }
-  const RouterPublication publication{flags.name, flags.random, staged.path() + "/router"};
+  RouterPublication publication{flags.name, flags.random, staged.path() + "/router"};
+  if (!flags.random) publication.training = flags.Told(router.options(), steps);
   const Dataset& probes = bench.validation().examples.empty() ? bench.train() : bench.validation();
   RETURN_IF_ERROR(PublishRouter(model, base, experts, router, bench.train(), probes, publication));
   return staged.Publish();
@@ -107,7 +103,7 @@ std::vector<double> LoadTarget(const Dataset& data, const std::vector<LoraExpert
 }
 
 // --balance: a coefficient, or the other way to balance.
-Status SetBalance(const Flags& flags, const Dataset& data, const std::vector<LoraExpert>& experts, RouterOptions* options) {
+Status SetBalance(const RouterFlags& flags, const Dataset& data, const std::vector<LoraExpert>& experts, RouterOptions* options) {
   if (flags.balance == "loss-free") {
     if (!(flags.balance_rate > 0)) return InvalidArgument("--balance-rate: expected a value above 0, found %g", flags.balance_rate);
     options->loss_free = flags.balance_rate;
@@ -121,7 +117,7 @@ Status SetBalance(const Flags& flags, const Dataset& data, const std::vector<Lor
 }
 
 // StableMoE's second stage: the first one's choices over the training data become tables.
-StatusOr<std::unique_ptr<RouterModule>> Freeze(const Flags& flags, const RouterArtifact& first, const RouterOptions& options,
+StatusOr<std::unique_ptr<RouterModule>> Freeze(const RouterFlags& flags, const RouterArtifact& first, const RouterOptions& options,
                                                Workbench& bench, TrainableModel& model) {
   RouterOptions before = options;
   before.kind = first.manifest.kind;
@@ -137,7 +133,7 @@ StatusOr<std::unique_ptr<RouterModule>> Freeze(const Flags& flags, const RouterA
   return StableMoeFrom(first, options, distilled.tables);
 }
 
-StatusOr<std::unique_ptr<RouterModule>> OpenRouter(const Flags& flags, Workbench& bench, TrainableModel& model,
+StatusOr<std::unique_ptr<RouterModule>> OpenRouter(const RouterFlags& flags, Workbench& bench, TrainableModel& model,
                                                    const std::vector<LoraExpert>& experts) {
   const BaseWeights& base = bench.base();
   RouterOptions options = flags.router;
@@ -153,10 +149,12 @@ StatusOr<std::unique_ptr<RouterModule>> OpenRouter(const Flags& flags, Workbench
     }
   }
   options.compute = base.dtype;
-  if (options.dispatch.rule == "max-score") {
+  const int64_t steps = bench.Options(flags.common, "").steps;
+  if (IsMaxScore(options.dispatch)) {
     options.second_weight = flags.second_weight;
-    options.second_weight_steps = std::max<int64_t>(1, flags.common.steps);
+    options.second_weight_steps = std::max<int64_t>(1, steps);
   }
+  options.roma_warmup_steps = std::llround(flags.common.warmup * static_cast<double>(steps));
   if (flags.init.empty()) {
     return NewRouter(options, base.config.num_layers, base.config.hidden_size, static_cast<int32_t>(experts.size()), flags.common.seed);
   }
@@ -171,9 +169,21 @@ StatusOr<std::unique_ptr<RouterModule>> OpenRouter(const Flags& flags, Workbench
   return router;
 }
 
-Status RunRouter(Flags& flags, Communicator& world) {
+// Between experts that share a row, and for experts to learn.
+Status CheckOrthogonality(const RouterFlags& flags, const Trained& trained) {
+  if (flags.orthogonality == 0) return OkStatus();
+  if (!(flags.orthogonality > 0))
+    return InvalidArgument("--expert-orthogonality: expected a value from 0 on, found %g", flags.orthogonality);
+  if (!trained.experts) return InvalidArgument("--expert-orthogonality changes experts, and they stand still: --train router_mlp");
+  if (flags.router.top_k < 2)
+    return InvalidArgument("--expert-orthogonality compares experts that answer a token together: --top-k 2 or more");
+  return OkStatus();
+}
+
+Status RunRouter(RouterFlags& flags, Communicator& world) {
   ASSIGN_OR_RETURN(const Trained trained, ParseTrain(flags.train));
   if (flags.random && !flags.init.empty()) return InvalidArgument("--random draws a router, --init reads one: choose");
+  RETURN_IF_ERROR(CheckOrthogonality(flags, trained));
   ASSIGN_OR_RETURN(const auto bench, Workbench::Open(flags.common, "router " + flags.name, world));
   ASSIGN_OR_RETURN(std::vector<LoraExpert> experts,
                    OpenExperts(flags.experts, bench->compute(), bench->base().config, trained.experts, flags.common.seed));
@@ -199,26 +209,32 @@ Status RunRouter(Flags& flags, Communicator& world) {
   for (Parameter& parameter : model->Parameters()) task.parameters.push_back(parameter);
 
   std::string summary = "drawn at random, UNTRAINED";
+  int64_t steps = 0;
   if (!flags.random) {
     const RouterOptions& r = router->options();
-    std::string decisive = absl::StrFormat("router|%s|%s|%s|%d|%s|%g|%g|%g|%g|%g|%d", flags.train, flags.init, r.kind, r.top_k, r.gate,
-                                           r.balance, r.z_loss, r.jitter, r.dropout, r.label_loss, flags.label_steps);
-    if (r.loss_free > 0) decisive += absl::StrFormat("|loss-free %g", r.loss_free);
-    if (r.dispatch.rule != "top-k")
-      decisive += absl::StrFormat("|dispatch %s %g %g", r.dispatch.rule, r.dispatch.capacity_factor, r.second_weight);
+    std::optional<RouteManifold> manifold;
+    if (r.roma > 0) {
+      ASSIGN_OR_RETURN(manifold, RouteManifold::Measure(*model, *router, bench->train(), flags.manifold, flags.common.tokens_per_pass));
+      bench->Say(absl::StrFormat("%d of %d training examples are answered right: their routes pull at those of their neighbours",
+                                 manifold->right(), bench->train().examples.size()));
+      task.manifold = &*manifold;
+    }
+    std::string decisive = flags.Decisive(r);
     for (const LoraExpert& expert : experts) decisive += "|" + expert.name + "=" + expert.generation;
     RunOptions options = bench->Options(flags.common, decisive);
     options.label_steps = flags.label_steps;
+    options.orthogonality = flags.orthogonality;
     const Dataset* validation = bench->validation().examples.empty() ? nullptr : &bench->validation();
     ASSIGN_OR_RETURN(const RunReport report, Train(task, bench->train(), validation, options, world, bench->log()));
     if (report.stopped)
       return bench->first() ? Cancelled("stopped at step %d; the same command goes on from there", report.steps) : OkStatus();
     summary = Summary(report);
+    steps = report.steps;
     for (const auto& [name, value] : RoutingScalars(report.validation, experts)) summary += absl::StrFormat("\n  %-28s %.3f", name, value);
   }
   if (!bench->first()) return OkStatus();
   if (bench->log() != nullptr) RETURN_IF_ERROR(bench->log()->Close());
-  RETURN_IF_ERROR(Publish(flags, *bench, *model, experts, *router));
+  RETURN_IF_ERROR(Publish(flags, *bench, *model, experts, *router, steps));
   RETURN_IF_ERROR(CheckpointStore(bench->run_directory() + "/checkpoints").RemoveAll());
   std::printf("%s: %s router, top-%d of %zu; %s\n", flags.common.out.c_str(), router->options().kind.c_str(), router->options().top_k,
               experts.size(), summary.c_str());
@@ -228,73 +244,10 @@ Status RunRouter(Flags& flags, Communicator& world) {
 }  // namespace
 
 void AddRouterCommand(CLI::App& app, Communicator& world, Status* result) {
-  auto flags = std::make_shared<Flags>();
-  flags->router.dropout = 0.1;
+  auto flags = std::make_shared<RouterFlags>();
   CLI::App* command =
       app.add_subcommand("router", "Train a router over a base and experts; writes OUT/router, and what was trained with it");
-  command->add_option("--name", flags->name)->capture_default_str()->group("Router");
-  command
-      ->add_option("--kind", flags->router.kind,
-                   "dense2moe_mlp, linear or expert_choice; stablemoe with --init, a linear router of gate sigmoid, whose choices it "
-                   "freezes into tables")
-      ->capture_default_str()
-      ->group("Router");
-  command->add_option("--top-k", flags->router.top_k, "experts a token")->capture_default_str()->group("Router");
-  command
-      ->add_option("--gate", flags->gate,
-                   "ste (top-1, straight-through), renorm (divided by their sum), raw (Switch), sigmoid (top-1, StableMoE); auto: by kind, "
-                   "else ste or renorm by --top-k")
-      ->capture_default_str()
-      ->group("Router");
-  command
-      ->add_option(
-          "--balance", flags->balance,
-          "coefficient of the balance loss; or loss-free (linear): a bias that only decides who is chosen, towards the training mix")
-      ->capture_default_str()
-      ->group("Router");
-  command->add_option("--balance-rate", flags->balance_rate, "loss-free: how far the bias moves a step")
-      ->capture_default_str()
-      ->group("Router");
-  command
-      ->add_option("--dispatch", flags->router.dispatch.rule,
-                   "which rows of a training pass get which expert: top-k, each its own; capacity (Switch: what an expert cannot take is "
-                   "dropped); max-score (none is dropped, all experts get equally many). Served is always top-k")
-      ->capture_default_str()
-      ->group("Router");
-  command
-      ->add_option("--capacity-factor", flags->router.dispatch.capacity_factor,
-                   "capacity, and kind expert_choice: rows an expert takes, of its equal share")
-      ->capture_default_str()
-      ->group("Router");
-  command
-      ->add_option("--second-weight", flags->second_weight,
-                   "max-score: gates after a row's first are multiplied by this at the first step, by 1 at the last")
-      ->capture_default_str()
-      ->group("Router");
-  command->add_option("--z-loss", flags->router.z_loss, "coefficient of the z-loss")->capture_default_str()->group("Router");
-  command
-      ->add_option("--label-loss", flags->router.label_loss,
-                   "coefficient of the cross entropy against the expert named as a row's domain, zero for others")
-      ->capture_default_str()
-      ->group("Router");
-  command
-      ->add_option("--label-steps", flags->label_steps,
-                   "first so many steps on the router's own losses alone, which need no way back through the model")
-      ->capture_default_str()
-      ->group("Router");
-  command->add_option("--jitter", flags->router.jitter, "multiplies inputs by U(1 - jitter, 1 + jitter)")
-      ->capture_default_str()
-      ->group("Router");
-  command->add_option("--router-dropout", flags->router.dropout, "between the layers of dense2moe_mlp")
-      ->capture_default_str()
-      ->group("Router");
-  command->add_option("--train", flags->train, "router, mlp (the experts), attention, or several joined: router_mlp")
-      ->capture_default_str()
-      ->group("Router");
-  command->add_option("--init", flags->init, "a router artifact to start from")->group("Router");
-  command->add_flag("--random", flags->random, "publish a router as it is drawn, untrained: a control")->group("Router");
-  flags->experts.AddTo(*command, /*may_be_fresh=*/true);
-  flags->common.AddTo(*command, 5e-4);
+  flags->AddTo(*command);
   command->callback([flags, &world, result] { *result = RunRouter(*flags, world); });
 }
 

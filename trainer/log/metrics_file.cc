@@ -18,7 +18,8 @@ constexpr Metric kScalars[] = {
     {"accuracy", "switchyard_trainer_accuracy_ratio", "Part of the targets that were the most likely token."},
     {"learning_rate", "switchyard_trainer_learning_rate", "Learning rate of the last step."},
     {"gradient_norm", "switchyard_trainer_gradient_norm", "Norm of the gradient before clipping."},
-    {"router_loss", "switchyard_trainer_router_loss", "Balance and z-losses of the routers, with their coefficients."},
+    {"router_loss", "switchyard_trainer_router_loss", "Losses beside the answers', with their coefficients."},
+    {"router_loss/part", "switchyard_trainer_router_loss_part", "One of the losses beside the answers', with its coefficient."},
     {"routing/max_vio", "switchyard_trainer_routing_max_violation_ratio",
      "Largest expert load above the mean, over the mean; mean over layers."},
     {"routing/collapse", "switchyard_trainer_routing_collapse_ratio", "Part of the experts that nobody chose; mean over layers."},
@@ -61,6 +62,10 @@ void MetricsFile::Scalars(const std::vector<std::pair<std::string, double>>& sca
     if (tag.starts_with(share)) {
       labels += ",expert=\"" + Escaped(tag.substr(share.size())) + "\"";
       tag = "routing/share";
+    }
+    if (TakePrefix("router_loss/", &tag)) {
+      labels += ",loss=\"" + Escaped(tag) + "\"";
+      tag = "router_loss/part";
     }
     for (const Metric& metric : kScalars) {
       if (tag == metric.tag) values_[metric.name][labels] = value;

@@ -54,9 +54,11 @@ int64_t RowsAnExpertTakes(const DispatchOptions& options, int64_t rows, int32_t 
 
 int32_t SlotsOf(const DispatchOptions& options, int32_t k, int32_t experts) { return options.rule == "expert-choice" ? experts : k; }
 
+bool IsMaxScore(const DispatchOptions& options) { return options.rule == "max-score" || options.rule == "max-score-iterative"; }
+
 Status CheckDispatch(const DispatchOptions& options) {
-  if (options.rule != "top-k" && options.rule != "capacity" && options.rule != "max-score" && options.rule != "expert-choice")
-    return InvalidArgument("--dispatch: expected top-k, capacity or max-score, found %s", options.rule);
+  if (options.rule != "top-k" && options.rule != "capacity" && !IsMaxScore(options) && options.rule != "expert-choice")
+    return InvalidArgument("--dispatch: expected top-k, capacity, max-score or max-score-iterative, found %s", options.rule);
   if (!(options.capacity_factor > 0 && options.capacity_factor <= 1e6))
     return InvalidArgument("--capacity-factor: expected a value above 0, found %g", options.capacity_factor);
   return OkStatus();
@@ -65,6 +67,7 @@ Status CheckDispatch(const DispatchOptions& options) {
 void Dispatch(const DispatchOptions& options, std::span<const float> p, int32_t experts, LayerRoutes* routes) {
   if (options.rule == "capacity") DropBeyondCapacity(options.capacity_factor, experts, routes);
   if (options.rule == "max-score") AssignMaxScore(p, experts, routes);
+  if (options.rule == "max-score-iterative") AssignMaxScoreIteratively(p, experts, routes);
   if (options.rule == "expert-choice") LetExpertsChoose(options, p, experts, routes);
 }
 

@@ -13,7 +13,7 @@ namespace switchyard::trainer {
 
 struct DispatchOptions {
   // "top-k": row by row. "capacity": no expert takes more than ceil(factor k T / E) rows (Switch Transformers, 2101.03961); first choices
-  // go before second ones, earlier rows before later ones, and what does not fit is dropped. "max-score" (2508.12801): see max_score.h.
+  // go before second ones, earlier rows before later ones, and what does not fit is dropped. "max-score" and "max-score-iterative" (2508.12801): see max_score.h.
   // "expert-choice" (2202.09368): each expert but `never` takes the ceil(factor T / experts) rows it scores highest; a row may get any
   // number.
   std::string rule = "top-k";
@@ -21,6 +21,8 @@ struct DispatchOptions {
   int32_t never = -1;  // the expert that expert-choice leaves out: zero, which any row may fall to
 };
 
+// Either way of MaxScore.
+bool IsMaxScore(const DispatchOptions& options);
 // INVALID_ARGUMENT for an unknown rule or a factor that is not above 0.
 Status CheckDispatch(const DispatchOptions& options);
 

@@ -122,7 +122,7 @@ class FastModel final : public TrainableModel {
         const at::Tensor h_in = saved[i].h_in;
         RETURN_IF_ERROR(LayerForward(i, batch, plan, h_in, &pass, &saved[i], &again).status());
       }
-      LayerBackward(i, batch, plan, pass, saved[i], i == lowest, &dh);
+      LayerBackward(i, batch, plan, pass, saved[i], i == lowest, &dh, &result);
       saved[i] = Saved();
     }
     return result;
@@ -149,7 +149,9 @@ class FastModel final : public TrainableModel {
             loops::CrossEntropyRow(row + i * config_.vocab_size, config_.vocab_size, batch.targets[begin + i], 1.0f, &correct);
         result.loss += loss;
         result.correct += correct;
-        if (detail != nullptr) detail->log_probs.push_back(-loss);
+        if (detail == nullptr) continue;
+        detail->log_probs.push_back(-loss);
+        detail->correct.push_back(correct);
       }
     });
     result.targets = static_cast<int64_t>(batch.targets.size());
@@ -339,7 +341,8 @@ class FastModel final : public TrainableModel {
     // With gradients only where there is a way back.
     c10::AutoGradMode grad(pass != nullptr);
     if (pass != nullptr) saved->router_in = x.detach().requires_grad_(true);
-    ASSIGN_OR_RETURN(saved->router, plan.router->Forward(l, {saved->router_in, in.tokens}, generator ? &*generator : nullptr, plan.labels));
+    ASSIGN_OR_RETURN(saved->router,
+                     plan.router->Forward(l, {saved->router_in, in.tokens}, generator ? &*generator : nullptr, plan.targets));
     const at::Tensor gates = saved->router.gates.detach().contiguous();
     const float* values = Data(gates);
     saved->gates = {x.size(0), num_experts_, std::vector<float>(values, values + gates.numel()), saved->router.dense_gradient};
@@ -371,14 +374,18 @@ class FastModel final : public TrainableModel {
   }
 
   void LayerBackward(size_t l, const PackedBatch& batch, const RoutePlan& plan, const TrainPass& pass, const Saved& saved, bool lowest,
-                     at::Tensor* dh) {
+                     at::Tensor* dh, PassResult* result) {
     Layer& layer = layers_[l];
     const int64_t rows = dh->size(0);
     const at::Tensor x2 = plan.router != nullptr ? saved.router_in.detach() : RmsNorm(saved.h_mid, layer.weights->post_attention_norm);
     at::Tensor dx2 = New(rows, x2.size(1)), dgates;
     if (plan.router != nullptr) dgates = New(rows, num_experts_);
-    layer.mixture.Backward(Data(x2), saved.gates, layer.experts, Dropout(l, &pass), saved.mixture, Data(std::as_const(*dh)), Data(dx2),
-                           dgates.defined() ? Data(dgates) : nullptr);
+    const double scale = pass.orthogonality / static_cast<double>(rows);
+    const double overlap =
+        layer.mixture.Backward(Data(x2), saved.gates, layer.experts, Dropout(l, &pass), saved.mixture, Data(std::as_const(*dh)), Data(dx2),
+                               dgates.defined() ? Data(dgates) : nullptr, scale * pass.router_loss_scale);
+    // What is told is not yet this batch's share.
+    if (pass.orthogonality > 0) CountLoss(kOrthogonalityLoss, overlap / pass.router_loss_scale, result);
     if (plan.router != nullptr) RouterBackward(static_cast<int32_t>(l), plan, pass, dgates, saved, &dx2);
     RmsNormBackward(saved.h_mid, layer.weights->post_attention_norm, dx2, dh);
     // Nothing below the lowest layer's attention is trained but, perhaps, itself.

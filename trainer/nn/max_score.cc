@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 namespace switchyard::trainer {
@@ -97,33 +98,71 @@ class Assignment {
   std::vector<Pass> pass_;  // [from, to]
 };
 
-// p, slots: of the block's rows alone.
-void AssignBlock(std::span<const float> p, int32_t experts, int32_t k, std::span<int16_t> slots) {
-  const auto width = static_cast<size_t>(experts);
-  const size_t rows = p.size() / width;
-  const int64_t capacity = (static_cast<int64_t>(rows) * k + experts - 1) / experts;
-  std::vector<int64_t> room(width, capacity);
-  std::vector<double> scores(p.begin(), p.end());
-  const auto give = [&](size_t row, int32_t slot, int32_t expert) {
-    slots[row * k + slot] = expert < 0 ? LayerRoutes::kUnused : static_cast<int16_t>(expert);
-    if (expert < 0) return;
-    scores[row * width + expert] = kNever;
-    --room[expert];
-  };
-  for (size_t row = 0; row < rows; ++row) {
-    int32_t best = -1;
-    for (int32_t e = 0; e < experts; ++e) {
-      if (room[e] > 0 && (best < 0 || p[row * width + e] > p[row * width + best])) best = e;
+// Some rows, whose slots are filled one after another.
+class Block {
+ public:
+  // p, slots: of the block's rows alone. Fills the first slots.
+  Block(std::span<const float> p, int32_t experts, int32_t k, std::span<int16_t> slots)
+      : width_(static_cast<size_t>(experts)),
+        rows_(p.size() / width_),
+        k_(k),
+        slots_(slots),
+        room_(width_, (static_cast<int64_t>(rows_) * k + experts - 1) / experts),
+        scores_(p.begin(), p.end()) {
+    for (size_t row = 0; row < rows_; ++row) Give(row, 0, BestWithRoom(row));
+  }
+
+  void FillExactly(int32_t slot) {
+    const std::vector<int64_t> room = room_;
+    const std::vector<double> scores = scores_;
+    const Assignment assignment(scores, room);
+    for (size_t row = 0; row < rows_; ++row) Give(row, slot, assignment.expert_of()[row]);
+  }
+
+  void FillIteratively(int32_t slot) {
+    std::vector<size_t> asking(rows_);
+    std::iota(asking.begin(), asking.end(), size_t{0});
+    for (size_t row = 0; row < rows_; ++row) Give(row, slot, -1);
+    while (!asking.empty()) {
+      std::vector<std::vector<size_t>> asked(width_);
+      for (const size_t row : asking) {
+        if (const int32_t best = BestWithRoom(row); best >= 0) asked[best].push_back(row);
+      }
+      asking.clear();
+      for (size_t e = 0; e < width_; ++e) {
+        std::stable_sort(asked[e].begin(), asked[e].end(),
+                         [&](size_t a, size_t b) { return scores_[a * width_ + e] > scores_[b * width_ + e]; });
+        const auto taken = std::min(asked[e].size(), static_cast<size_t>(room_[e]));
+        for (size_t i = 0; i < taken; ++i) Give(asked[e][i], slot, static_cast<int32_t>(e));
+        asking.insert(asking.end(), asked[e].begin() + static_cast<int64_t>(taken), asked[e].end());
+      }
+      std::sort(asking.begin(), asking.end());  // the earlier row where scores are equal
     }
-    give(row, 0, best);
   }
-  for (int32_t slot = 1; slot < k; ++slot) {
-    const std::vector<int64_t> left = room;
-    const std::vector<double> known = scores;
-    const Assignment assignment(known, left);
-    for (size_t row = 0; row < rows; ++row) give(row, slot, assignment.expert_of()[row]);
+
+ private:
+  // That the row does not have; -1: there is none.
+  int32_t BestWithRoom(size_t row) const {
+    int32_t best = -1;
+    for (size_t e = 0; e < width_; ++e) {
+      if (room_[e] == 0 || scores_[row * width_ + e] == kNever) continue;
+      if (best < 0 || scores_[row * width_ + e] > scores_[row * width_ + static_cast<size_t>(best)]) best = static_cast<int32_t>(e);
+    }
+    return best;
   }
-}
+  void Give(size_t row, int32_t slot, int32_t expert) {
+    slots_[row * static_cast<size_t>(k_) + static_cast<size_t>(slot)] = expert < 0 ? LayerRoutes::kUnused : static_cast<int16_t>(expert);
+    if (expert < 0) return;
+    scores_[row * width_ + static_cast<size_t>(expert)] = kNever;
+    --room_[expert];
+  }
+
+  const size_t width_, rows_;
+  const int32_t k_;
+  const std::span<int16_t> slots_;
+  std::vector<int64_t> room_;   // [E]
+  std::vector<double> scores_;  // [rows, E]; kNever: the row has it
+};
 
 }  // namespace
 
@@ -131,8 +170,14 @@ void AssignMaxScore(std::span<const float> p, int32_t experts, LayerRoutes* rout
   const std::span<int16_t> slots(routes->experts);
   for (int64_t begin = 0; begin < routes->rows; begin += kBlockRows) {
     const int64_t rows = std::min(kBlockRows, routes->rows - begin);
-    AssignBlock(p.subspan(begin * experts, rows * experts), experts, routes->k, slots.subspan(begin * routes->k, rows * routes->k));
+    Block block(p.subspan(begin * experts, rows * experts), experts, routes->k, slots.subspan(begin * routes->k, rows * routes->k));
+    for (int32_t slot = 1; slot < routes->k; ++slot) block.FillExactly(slot);
   }
+}
+
+void AssignMaxScoreIteratively(std::span<const float> p, int32_t experts, LayerRoutes* routes) {
+  Block block(p, experts, routes->k, routes->experts);
+  for (int32_t slot = 1; slot < routes->k; ++slot) block.FillIteratively(slot);
 }
 
 }  // namespace switchyard::trainer

@@ -14,4 +14,10 @@ namespace switchyard::trainer {
 // row. A slot for which there is none is kUnused. O(rows E (k rows / E + E^2)) a block.
 void AssignMaxScore(std::span<const float> p, int32_t experts, LayerRoutes* routes);
 
+// The paper's faster variant, over the whole batch: first slots as above. For each further slot every row asks its best expert that has room
+// and that it does not have; an expert takes those it scores highest, the earlier row where scores are equal, and who is refused asks on.
+// Rows that are refused have nobody to turn to but experts with room, so it ends after at most E rounds a slot. O(k rows (E + ln rows)) where
+// few are refused.
+void AssignMaxScoreIteratively(std::span<const float> p, int32_t experts, LayerRoutes* routes);
+
 }  // namespace switchyard::trainer

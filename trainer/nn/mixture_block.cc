@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 
+#include "trainer/nn/expert_orthogonality.h"
 #include "trainer/nn/expert_rows.h"
 #include "trainer/nn/expert_tiles.h"
 #include "trainer/nn/loops.h"
@@ -358,8 +359,8 @@ void MixtureBlock::Way::Whole(int32_t e, LoraBlock& lora, bool wants_dots) {
   mine.ScatterAdd(pool, Data(std::as_const(dx_rows)), hidden, dx);
 }
 
-void MixtureBlock::Backward(const float* x, const Gates& gates, const std::vector<LoraBlock*>& experts, const LoraDropout& dropout,
-                            const MixtureSaved& saved, const float* dy, float* dx, float* dgates) const {
+double MixtureBlock::Backward(const float* x, const Gates& gates, const std::vector<LoraBlock*>& experts, const LoraDropout& dropout,
+                              const MixtureSaved& saved, const float* dy, float* dx, float* dgates, double orthogonality) const {
   const int64_t rows = gates.rows, hidden = gate_.in_features(), width = gate_.out_features();
   at::Tensor d = at::empty({rows, width}, at::kFloat);
   const PackedRows dy_packed(*compute_, dy, rows, hidden);
@@ -395,8 +396,15 @@ void MixtureBlock::Backward(const float* x, const Gates& gates, const std::vecto
     if (!tiles_do || lora.trains()) way.Whole(e, lora, dgates != nullptr && !dense_dots);
   }
   ZeroFirst(EveryRow(rows), width, {Data(dgate), Data(dup)}, &way.first);
+  double loss = 0;
+  if (orthogonality > 0) {
+    const OrthogonalityPass pass{&down_, at::from_blob(const_cast<float*>(x), {rows, hidden}, at::kFloat), saved.gate, saved.up,
+                                 orthogonality};
+    loss = OrthogonalityBackward(pass, gates, experts, dgate, dup, at::from_blob(dx, {rows, hidden}, at::kFloat));
+  }
   gate_.Backward(Data(std::as_const(dgate)), rows, dx, /*accumulate=*/true);
   up_.Backward(Data(std::as_const(dup)), rows, dx, /*accumulate=*/true);
+  return loss;
 }
 
 }  // namespace switchyard::trainer

@@ -51,8 +51,9 @@ class MixtureBlock {
   void Forward(const float* x, const Gates& gates, const std::vector<LoraBlock*>& experts, const LoraDropout& dropout, MixtureSaved* saved,
                float* y) const;
   // dx [T, H] = gradient for x. dgates [T, E], or null when nobody wants it. Adds to the gradients of trainable experts.
-  void Backward(const float* x, const Gates& gates, const std::vector<LoraBlock*>& experts, const LoraDropout& dropout,
-                const MixtureSaved& saved, const float* dy, float* dx, float* dgates) const;
+  // With `orthogonality`, OrthogonalityLoss (expert_orthogonality.h) times so much is a loss beside dy's; returns its value, else 0.
+  double Backward(const float* x, const Gates& gates, const std::vector<LoraBlock*>& experts, const LoraDropout& dropout,
+                  const MixtureSaved& saved, const float* dy, float* dx, float* dgates, double orthogonality = 0) const;
 
  private:
   struct Rows;

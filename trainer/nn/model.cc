@@ -9,6 +9,7 @@ void Add(const PassResult& from, PassResult* to) {
   to->targets += from.targets;
   to->correct += from.correct;
   to->router_loss += from.router_loss;
+  for (size_t i = 0; i < kNumLossParts; ++i) to->parts[i] += from.parts[i];
   to->rows += from.rows;
   const auto add = [](const std::vector<double>& values, std::vector<double>* sums) {
     sums->resize(std::max(sums->size(), values.size()));
@@ -27,8 +28,14 @@ Gates FixedGates(const RoutePlan& plan, int64_t rows, int32_t experts) {
   return gates;
 }
 
+void CountLoss(LossPart part, double value, PassResult* out) {
+  out->router_loss += value;
+  out->parts[part] += value;
+}
+
 void CountRoutes(int32_t layer, const RouterOutput& router, int32_t experts, PassResult* out) {
   if (router.loss.defined()) out->router_loss += router.loss.item<double>();
+  for (size_t i = 0; i < kNumLossParts; ++i) out->parts[i] += router.parts[i];
   const LayerRoutes& routes = router.routes;
   for (int64_t i = 0; i < routes.rows * routes.k; ++i) {
     if (routes.experts[i] == LayerRoutes::kUnused) continue;

@@ -26,13 +26,15 @@ namespace switchyard::trainer {
 struct RoutePlan {
   static constexpr int32_t kBase = -1;
   const RouterModule* router = nullptr;  // learned, in every layer
-  std::vector<int32_t> labels;           // with one, and a label loss: [T] the expert each row should go to, -1 for none; or empty
+  RowTargets targets;                    // with one
   std::vector<int32_t> forced;           // without a router: [T] the expert of each row in every layer, or kBase; empty: all base
 };
 
 struct TrainPass {
   double loss_scale = 1;         // of the sum over targets of -log p: 1 / all targets of the optimiser step
   double router_loss_scale = 1;  // of the layers' balance and z-losses: this batch's share of the step
+  // Coefficient of OrthogonalityLoss (expert_orthogonality.h), mean over the rows, a layer. Not with router_losses_only: it is the experts'.
+  double orthogonality = 0;
   double lora_dropout = 0;
   bool router_losses_only = false;  // no gradient of the model's loss: forward and the routers' own losses, a third of the cost
   uint64_t seed = 0;                // of dropout and jitter in this batch
@@ -43,7 +45,8 @@ struct PassResult {
   double loss = 0;  // sum of -log p over the targets
   int64_t targets = 0;
   int64_t correct = 0;     // targets that were the argmax
-  double router_loss = 0;  // sum over layers, with coefficients, mean over this batch
+  double router_loss = 0;  // of losses beside the answers': sum over layers, with coefficients, mean over this batch
+  LossParts parts = {};    // what it is made of
   int64_t rows = 0;
   std::vector<double> expert_rows;    // [L, E] rows that selected the expert; empty without a router
   std::vector<double> expert_weight;  // [L, E] gates given to it
@@ -54,6 +57,7 @@ void Add(const PassResult& from, PassResult* to);
 // What an evaluation can return beside the sums.
 struct EvaluationDetail {
   std::vector<float> log_probs;           // [A] of the targets
+  std::vector<bool> correct;              // [A] whether the target was the argmax
   std::vector<LayerRoutes> routes;        // [L]; with a router
   std::vector<at::Tensor> router_inputs;  // [L] of [T, H] f32; with a router
 };
@@ -85,6 +89,7 @@ std::unique_ptr<TrainableModel> MakeReferenceModel(const TrainCompute& compute, 
 
 // The gates of fixed routes.
 Gates FixedGates(const RoutePlan& plan, int64_t rows, int32_t experts);
+void CountLoss(LossPart part, double value, PassResult* out);
 // Adds one layer's routes to the counts; `out` knows L and E by its sizes.
 void CountRoutes(int32_t layer, const RouterOutput& router, int32_t experts, PassResult* out);
 

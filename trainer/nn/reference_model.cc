@@ -10,6 +10,7 @@
 #include <optional>
 #include <utility>
 
+#include "trainer/nn/expert_orthogonality.h"
 #include "trainer/nn/model.h"
 
 namespace switchyard::trainer {
@@ -138,7 +139,8 @@ class ReferenceModel final : public TrainableModel {
   }
 
   // y = F(x) + sum_e g_e (full_e(x) - F(x)), every expert on every row.
-  at::Tensor Mixture(size_t l, const at::Tensor& x, const at::Tensor& gates, Leaves* leaves) const {
+  // `outputs`, where not null, gets what the experts of shared rows said.
+  at::Tensor Mixture(size_t l, const at::Tensor& x, const at::Tensor& gates, Leaves* leaves, std::vector<ExpertOutput>* outputs) const {
     const BaseLayer& layer = base_.layers[l];
     const at::Tensor plain = Block(layer, LoraBlock(), x, leaves);
     at::Tensor y = plain.to(at::kFloat);
@@ -146,8 +148,19 @@ class ReferenceModel final : public TrainableModel {
       if (experts_[e].layers[l].empty()) continue;
       const at::Tensor delta = Block(layer, experts_[e].layers[l], x, leaves).to(at::kFloat) - plain.to(at::kFloat);
       y = y + gates.slice(1, static_cast<int64_t>(e), static_cast<int64_t>(e) + 1) * delta;
+      if (outputs == nullptr) continue;
+      const std::vector<int64_t> rows = RowsShared(l, gates, e);
+      outputs->push_back({rows, delta.index_select(0, at::tensor(rows, at::kLong))});
     }
     return y.to(x.scalar_type());
+  }
+
+  std::vector<int64_t> RowsShared(size_t l, const at::Tensor& gates, size_t e) const {
+    const at::Tensor plain = gates.detach().contiguous();
+    const float* values = plain.const_data_ptr<float>();
+    std::vector<LoraBlock*> blocks;
+    for (LoraExpert& expert : experts_) blocks.push_back(&expert.layers[l]);
+    return SharedRows({plain.size(0), static_cast<int32_t>(plain.size(1)), {values, values + plain.numel()}}, blocks)[e];
   }
 
   StatusOr<at::Tensor> GatesOf(int32_t l, const RoutePlan& plan, const RouterInput& in, const TrainPass* pass, Leaves* leaves,
@@ -163,7 +176,7 @@ class ReferenceModel final : public TrainableModel {
     for (const Parameter& parameter : plan.router->LayerParameters(l)) leaves->Borrow(parameter);
     const at::Tensor input = pass != nullptr && pass->router_losses_only ? x.detach() : x;  // each layer's loss is its own affair
     ASSIGN_OR_RETURN(RouterOutput out,
-                     plan.router->Forward(l, {input.to(at::kFloat), in.tokens}, generator ? &*generator : nullptr, plan.labels));
+                     plan.router->Forward(l, {input.to(at::kFloat), in.tokens}, generator ? &*generator : nullptr, plan.targets));
     CountRoutes(l, out, experts, result);
     if (detail != nullptr) {
       detail->routes.push_back(out.routes);
@@ -198,15 +211,24 @@ class ReferenceModel final : public TrainableModel {
       const at::Tensor x = RmsNorm(h, layer.post_attention_norm, eps);
       ASSIGN_OR_RETURN(const at::Tensor gates,
                        GatesOf(static_cast<int32_t>(l), plan, {x, batch.tokens}, pass, leaves, result, detail, &router_loss));
-      h = h + Mixture(l, x, gates, leaves);
+      const bool held_apart = pass != nullptr && pass->orthogonality > 0 && !pass->router_losses_only;
+      std::vector<ExpertOutput> outputs;
+      h = h + Mixture(l, x, gates, leaves, held_apart ? &outputs : nullptr);
+      const at::Tensor overlap = OrthogonalityLoss(outputs);
+      if (!overlap.defined()) continue;
+      const at::Tensor own = overlap * (pass->orthogonality / static_cast<double>(x.size(0)));
+      CountLoss(kOrthogonalityLoss, own.item<double>(), result);
+      router_loss = router_loss.defined() ? router_loss + own : own;
     }
     const at::Tensor asked = RmsNorm(h.index_select(0, ints(batch.rows)), base_.final_norm, eps);
     const at::Tensor log_p = at::log_softmax(at::linear(asked, base_.head.to(dtype_)).to(at::kFloat), -1);
     const at::Tensor targets = ints(batch.targets).to(at::kLong);
     const at::Tensor wanted = log_p.gather(1, targets.unsqueeze(1)).squeeze(1);
     result->loss = -wanted.sum().item<double>();
-    result->correct = log_p.argmax(-1).eq(targets).sum().item<int64_t>();
+    const at::Tensor correct = log_p.argmax(-1).eq(targets);
+    result->correct = correct.sum().item<int64_t>();
     if (detail != nullptr) {
+      for (int64_t i = 0; i < correct.size(0); ++i) detail->correct.push_back(correct[i].item<bool>());
       const at::Tensor values = wanted.detach().contiguous();
       detail->log_probs.assign(values.const_data_ptr<float>(), values.const_data_ptr<float>() + values.numel());
     }

@@ -42,11 +42,18 @@ void KeepWeights(const at::Tensor& gates, LayerRoutes* routes) {
 constexpr std::string_view kSelectionBias = ".selection_bias";
 
 bool IsTrained(const std::string& kind) {
-  return kind == "dense2moe_mlp" || kind == "linear" || kind == "expert_choice" || kind == "stablemoe";
+  return kind == "dense2moe_mlp" || kind == "linear" || kind == "expert_choice" || kind == "stablemoe" || kind == "lpr";
 }
 
 // Only W, [E, H].
 bool IsOneMatrix(const std::string& kind) { return kind == "linear" || kind == "expert_choice" || kind == "stablemoe"; }
+
+// What it trains of a layer, in the order of its parameters.
+std::vector<std::string> NamesOf(const std::string& kind) {
+  if (IsOneMatrix(kind)) return {"weight"};
+  if (kind == "lpr") return {"norm.weight", "norm.bias", "mean.weight", "mean.bias", "log_variance.weight", "log_variance.bias", "keys"};
+  return {"fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"};
+}
 
 // What follows from the kind.
 RouterOptions Completed(RouterOptions options) {
@@ -62,8 +69,11 @@ Status CheckOptions(const RouterOptions& options, int32_t experts) {
     return InvalidArgument("router gate sigmoid is for top_k 1, found top_k %d", options.top_k);
   if (options.kind == "stablemoe" && options.gate != "sigmoid")
     return InvalidArgument("router kind stablemoe has gate sigmoid, found %s", options.gate);
-  if (options.kind == "stablemoe" && (options.balance > 0 || options.label_loss > 0 || options.dispatch.rule != "top-k"))
-    return InvalidArgument("router kind stablemoe: its routes are frozen: no --balance, no --label-loss, no --dispatch");
+  if (options.kind == "stablemoe" &&
+      (options.balance > 0 || options.score_variance > 0 || options.label_loss > 0 || options.dispatch.rule != "top-k"))
+    return InvalidArgument(
+        "router kind stablemoe: its routes are frozen: no --balance, no --score-variance, no --label-loss, no --dispatch");
+  if (options.roma > 0 && options.kind == "stablemoe") return InvalidArgument("router kind stablemoe: its routes are frozen: no --roma");
   if (options.loss_free > 0 && options.kind != "linear")
     return InvalidArgument("loss-free balancing is of router kind linear, found %s", options.kind);
   if (options.loss_free > 0 && options.load_target.size() != static_cast<size_t>(experts)) {
@@ -80,6 +90,13 @@ Status CheckOptions(const RouterOptions& options, int32_t experts) {
                            options.dispatch.rule);
   if (options.kind == "expert_choice" && options.gate != "raw")
     return InvalidArgument("router kind expert_choice has gate raw, found %s", options.gate);
+  const LatentOptions& latent = options.latent;
+  if (latent.dimension < 1 || latent.loss < 0 || latent.diversity < 0 || latent.kl < 0 || latent.align < 0 ||
+      !(latent.decay >= 0 && latent.decay <= 1)) {
+    return InvalidArgument(
+        "--latent-*: expected at least 1 dimension, coefficients from 0 on and a decay from 0 to 1; found %d, %g, %g, %g, %g, %g",
+        latent.dimension, latent.loss, latent.diversity, latent.kl, latent.align, latent.decay);
+  }
   if (options.exact && options.kind != "expert_choice")
     return InvalidArgument("exact is of router kind expert_choice, found %s", options.kind);
   if (!(options.second_weight >= 1) || options.second_weight_steps < 1)
@@ -95,6 +112,18 @@ std::vector<Parameter> LinearParameters(const std::string& name, int64_t in, int
   const double bound = 1.0 / std::sqrt(static_cast<double>(in));
   return {MakeParameter(name + ".weight", at::empty({out, in}, at::kFloat).uniform_(-bound, bound, generator), true),
           MakeParameter(name + ".bias", at::empty({out}, at::kFloat).uniform_(-bound, bound, generator), false)};
+}
+
+// Of kind lpr: keys are directions, the norm begins as none.
+std::vector<Parameter> LatentParameters(const std::string& name, int64_t hidden, int64_t width, int64_t experts, at::Generator& generator) {
+  std::vector<Parameter> all = {MakeParameter(name + ".norm.weight", at::ones({hidden}, at::kFloat), false),
+                                MakeParameter(name + ".norm.bias", at::zeros({hidden}, at::kFloat), false)};
+  for (const char* part : {".mean", ".log_variance"}) {
+    for (Parameter& parameter : LinearParameters(name + part, hidden, width, generator)) all.push_back(std::move(parameter));
+  }
+  const at::Tensor keys = at::empty({experts, width}, at::kFloat).normal_(0, 1, generator);
+  all.push_back(MakeParameter(name + ".keys", keys / keys.norm(2, 1, /*keepdim=*/true), true));
+  return all;
 }
 
 Parameter SelectionBiasOf(int32_t layer, const at::Tensor& value) {
@@ -124,6 +153,7 @@ std::unique_ptr<RouterModule> Make(const RouterOptions& options, std::vector<std
       parameter.value.requires_grad_(!parameter.name.ends_with(kSelectionBias) && !parameter.name.ends_with(".threshold"));
   }
   if (options.kind == "expert_choice") return MakeExpertChoice(options, std::move(layers));
+  if (options.kind == "lpr") return MakeLatentPrototype(options, std::move(layers));
   return options.kind == "linear" ? MakeLinear(options, std::move(layers)) : MakeDense2MoeMlp(options, std::move(layers));
 }
 
@@ -138,6 +168,11 @@ std::vector<Parameter> RouterModule::Parameters() const {
   return all;
 }
 
+void RouterOutput::Add(LossPart part, const at::Tensor& value) {
+  loss = loss.defined() ? loss + value : value;
+  parts[part] += value.item<double>();
+}
+
 at::Tensor RouterModule::SlotScale(const LayerRoutes& routes) const {
   const double done = std::min(1.0, static_cast<double>(step_) / static_cast<double>(options_.second_weight_steps));
   const auto later = static_cast<float>(options_.second_weight + done * (1 - options_.second_weight));
@@ -149,8 +184,17 @@ at::Tensor RouterModule::SlotScale(const LayerRoutes& routes) const {
   return scale;
 }
 
+at::Tensor RouterModule::Pull(int32_t layer, const at::Tensor& p, const RouteNeighbours& neighbours) const {
+  if (options_.roma <= 0 || neighbours.rows.empty() || !neighbours.routes[layer].defined()) return {};
+  const at::Tensor own = p.index_select(0, at::tensor(neighbours.rows, at::kLong)).unsqueeze(1);  // [n, 1, E]
+  const at::Tensor distance = (own - neighbours.routes[layer]).square().sum(-1);                  // [n, N]
+  const double warm =
+      options_.roma_warmup_steps < 1 ? 1 : std::min(1.0, static_cast<double>(step_ + 1) / static_cast<double>(options_.roma_warmup_steps));
+  return options_.roma * warm * (neighbours.weights * distance).sum(-1).mean();
+}
+
 StatusOr<RouterOutput> RouterModule::Forward(int32_t layer, const RouterInput& in, at::Generator* generator,
-                                             const std::vector<int32_t>& labels) const {
+                                             const RowTargets& targets) const {
   const at::Tensor& x = in.x;
   at::Tensor input = x;
   if (generator != nullptr && options_.jitter > 0) {
@@ -191,21 +235,25 @@ StatusOr<RouterOutput> RouterModule::Forward(int32_t layer, const RouterInput& i
     weights = p;
   }
   if (dispatched) {
-    if (options_.dispatch.rule == "max-score" && options_.second_weight > 1) out.gates = out.gates * SlotScale(out.routes);
+    if (IsMaxScore(options_.dispatch) && options_.second_weight > 1) out.gates = out.gates * SlotScale(out.routes);
     KeepWeights(out.gates, &out.routes);
   }
-  const auto add = [&](const at::Tensor& loss) { out.loss = out.loss.defined() ? out.loss + loss : loss; };
   if (options_.balance > 0 && options_.gate == "sigmoid") {
     const at::Tensor chosen = mask.mean(0);
-    add(options_.balance * ((chosen / chosen.mean() - 1) * out.gates.mean(0)).sum());
+    out.Add(kBalanceLoss, options_.balance * ((chosen / chosen.mean() - 1) * out.gates.mean(0)).sum());
   } else if (options_.balance > 0) {
-    add(options_.balance * static_cast<double>(experts) * (mask.mean(0) * weights.mean(0)).sum());
+    out.Add(kBalanceLoss, options_.balance * static_cast<double>(experts) * (mask.mean(0) * weights.mean(0)).sum());
   }
-  if (options_.z_loss > 0) add(options_.z_loss * at::logsumexp(logits, -1).square().mean());
-  if (options_.label_loss > 0 && !labels.empty()) {
-    const at::Tensor wanted = at::tensor(labels, at::kLong);
+  if (options_.score_variance > 0) {
+    const at::Tensor scores = weights.defined() ? weights : out.gates;
+    out.Add(kScoreVarianceLoss, -options_.score_variance * (scores - scores.mean(0, /*keepdim=*/true)).square().mean());
+  }
+  if (options_.z_loss > 0) out.Add(kZLoss, options_.z_loss * at::logsumexp(logits, -1).square().mean());
+  if (const at::Tensor pull = Pull(layer, p, targets.neighbours); pull.defined()) out.Add(kRomaLoss, pull);
+  if (options_.label_loss > 0 && !targets.labels.empty()) {
+    const at::Tensor wanted = at::tensor(targets.labels, at::kLong);
     if (wanted.ge(0).any().item<bool>())
-      add(options_.label_loss * at::cross_entropy_loss(logits, wanted, {}, at::Reduction::Mean, /*ignore_index=*/-1));
+      out.Add(kLabelLoss, options_.label_loss * at::cross_entropy_loss(logits, wanted, {}, at::Reduction::Mean, /*ignore_index=*/-1));
   }
   return out;
 }
@@ -213,7 +261,8 @@ StatusOr<RouterOutput> RouterModule::Forward(int32_t layer, const RouterInput& i
 StatusOr<std::unique_ptr<RouterModule>> NewRouter(const RouterOptions& given, int32_t layers, int32_t hidden, int32_t experts,
                                                   uint64_t seed) {
   if (given.kind == "stablemoe") return InvalidArgument("router kind stablemoe goes on from a linear router of gate sigmoid: --init");
-  if (!IsTrained(given.kind)) return InvalidArgument("router kind: expected dense2moe_mlp, linear or expert_choice, found %s", given.kind);
+  if (!IsTrained(given.kind))
+    return InvalidArgument("router kind: expected dense2moe_mlp, linear, expert_choice or lpr, found %s", given.kind);
   const RouterOptions options = Completed(given);
   RETURN_IF_ERROR(CheckOptions(options, experts));
   at::Generator generator = at::detail::createCPUGenerator(seed);
@@ -223,6 +272,10 @@ StatusOr<std::unique_ptr<RouterModule>> NewRouter(const RouterOptions& given, in
     if (IsOneMatrix(options.kind)) {
       parameters.push_back({LinearParameters(name, hidden, experts, generator)[0]});
       if (options.loss_free > 0) parameters.back().push_back(SelectionBiasOf(l, at::zeros({experts}, at::kFloat)));
+      continue;
+    }
+    if (options.kind == "lpr") {
+      parameters.push_back(LatentParameters(name, hidden, options.latent.dimension, experts, generator));
       continue;
     }
     std::vector<Parameter> both = LinearParameters(name + ".fc1", hidden, hidden / 2, generator);
@@ -244,10 +297,7 @@ StatusOr<std::unique_ptr<RouterModule>> ReadRouter(const RouterArtifact& artifac
   std::vector<std::vector<Parameter>> parameters;
   for (int32_t l = 0; l < artifact.manifest.num_layers; ++l) {
     std::vector<Parameter> layer;
-    const std::vector<std::string> names = IsOneMatrix(own.kind)
-                                               ? std::vector<std::string>{"weight"}
-                                               : std::vector<std::string>{"fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"};
-    for (const std::string& name : names) {
+    for (const std::string& name : NamesOf(own.kind)) {
       const std::string full = absl::StrFormat("layers.%d.router.%s", l, name);
       ASSIGN_OR_RETURN(const TensorView view, artifact.tensors->Get(full));
       ASSIGN_OR_RETURN(const at::Tensor value, TensorFromView(view, at::kFloat));

@@ -17,12 +17,21 @@
 #include "engine/routing/layer_routes.h"
 #include "engine/routing/router_input.h"
 #include "trainer/nn/dispatch.h"
+#include "trainer/nn/loss_parts.h"
 #include "trainer/nn/parameter.h"
 
 namespace switchyard::trainer {
 
+// Of kind lpr. The defaults are the paper's.
+struct LatentOptions {
+  int32_t dimension = 16;  // of the latent space, when it is drawn
+  double loss = 0.01;      // of the three together; each also has its own coefficient
+  double diversity = 1, kl = 0.01, align = 0.1;
+  double decay = 0.8;  // after a step a key is so much itself and the rest the mean of its tokens
+};
+
 struct RouterOptions {
-  std::string kind = "dense2moe_mlp";  // or "linear", "expert_choice", "stablemoe"; of what was published any kind the engine knows
+  std::string kind = "dense2moe_mlp";  // or "linear", "expert_choice", "stablemoe", "lpr"; of what was published any kind the engine knows
   int32_t top_k = 1;
   // How selected probabilities become gates. "ste": top-1, forward weight 1, gradient of the dense mixture (methods.md 1.1); "renorm":
   // divided by their sum; "raw": as they are (Switch); "sigmoid": top-1, 1 / (1 + exp(-logit)) of the largest logit (StableMoE).
@@ -35,11 +44,17 @@ struct RouterOptions {
   double loss_free = 0;
   std::vector<double> load_target = {};  // [E] share of the selected slots each expert should get; below 0: as many as come, its bias stays
   double z_loss = 0;                     // coefficient of mean (logsumexp logits)^2
+  // Gamma of "Advancing Expert Specialization" (2505.22323, L_v): minus the variance of each expert's score over the rows, mean over rows and
+  // experts. Scores are what the balance loss calls weights; with gate sigmoid the gates.
+  double score_variance = 0;
+  double roma = 0;                // lambda of the manifold regulariser (RouteNeighbours); 0: none
+  int64_t roma_warmup_steps = 0;  // over which it rises from 0
   double label_loss = 0;  // coefficient of the cross entropy against the experts that rows are labelled with (methods.md 6.1), a layer
   // While training; else each row takes its own top-k. "expert-choice" is the kind expert_choice's, and its alone.
   DispatchOptions dispatch = {};
+  LatentOptions latent = {};
   bool exact = false;  // of expert_choice: experts choose among all rows when it is evaluated, too: for analysis
-  // Of dispatch max-score: gates of slots after the first are multiplied by this much at step 0, ever less from step to step, and by 1 from
+  // Of both dispatches of MaxScore: gates of slots after the first are multiplied by this much at step 0, ever less from step to step, and by 1 from
   // step `second_weight_steps` on.
   double second_weight = 1;
   int64_t second_weight_steps = 1;
@@ -51,21 +66,37 @@ struct RouterOptions {
 // What one layer's router said of T rows.
 struct RouterOutput {
   at::Tensor gates;          // [T, E] f32, zero where not selected; on the tape
-  at::Tensor loss;           // scalar: balance, z- and label loss with their coefficients; on the tape, undefined when all are off
+  at::Tensor loss;           // scalar: the router's own losses with their coefficients; on the tape, undefined when all are off
+  LossParts parts = {};      // what it is made of
   at::Tensor probabilities;  // [T, E] f32, detached
   LayerRoutes routes;        // the selection, as serving makes it or, where there is dispatch, as that does
   bool dense_gradient = false;
+
+  void Add(LossPart part, const at::Tensor& value);
+};
+
+// RoMA (2511.07419): how rows like some of this batch's were routed when they were answered well. These are constants; what is pulled is the
+// route the router gives now. (Recorded routes on both sides, as in the code that was published, have no gradient and teach nothing.)
+struct RouteNeighbours {
+  std::vector<int64_t> rows;       // [n] of the batch
+  at::Tensor weights;              // [n, N] how near each of a row's N neighbours is; sums to 1, 0 where there are fewer
+  std::vector<at::Tensor> routes;  // [L] of [n, N, E] f32: probabilities; undefined in layers that are left alone
+};
+
+// What a batch's rows are held to beside the answers.
+struct RowTargets {
+  std::vector<int32_t> labels;  // [T] the expert a row should go to, -1 for none; or empty
+  RouteNeighbours neighbours;   // of some rows, by which RouterOptions::roma pulls
 };
 
 // Not thread-safe.
 class RouterModule {
  public:
   virtual ~RouterModule() = default;
-  // in.x [T, H] f32. `generator` draws jitter and dropout; null: evaluation. `labels`: [T] the expert a row should go to, -1 for none; or
-  // empty. INTERNAL when a logit is not finite.
+  // in.x [T, H] f32. `generator` draws jitter and dropout; null: evaluation. INTERNAL when a logit is not finite.
   // Virtual for what is no choice by softmax: a gate of one expert, fixed routes.
   virtual StatusOr<RouterOutput> Forward(int32_t layer, const RouterInput& in, at::Generator* generator,
-                                         const std::vector<int32_t>& labels = {}) const;
+                                         const RowTargets& targets = {}) const;
 
   virtual std::vector<Parameter> LayerParameters(int32_t layer) const = 0;
   // What belongs to a layer, is kept with its parameters and has no gradient: a selection bias.
@@ -75,6 +106,8 @@ class RouterModule {
   void BeforeStep(int64_t step) const { step_ = step; }
   // After an optimiser step whose rows chose `expert_rows` [L, E]: moves what is not moved by gradients.
   virtual void AfterStep(std::span<const double> /*expert_rows*/) const {}
+  // What it summed up over a step's rows, [.] f32 each, to be summed over the processes of a run before AfterStep.
+  virtual std::vector<at::Tensor> StepSums() const { return {}; }
   // Whether it looks token ids up, as the engine's Router::vocabulary.
   virtual bool looks_at_tokens() const { return false; }
   // Whether it has something to measure once it is trained.
@@ -103,6 +136,8 @@ class RouterModule {
   const int32_t num_layers_, num_experts_;
 
  private:
+  // mean over rows of sum_j w_j |p - r_j|^2, p [T, E] on the tape; undefined when there is nothing to pull to.
+  at::Tensor Pull(int32_t layer, const at::Tensor& p, const RouteNeighbours& neighbours) const;
   // [T, E]: what gates of dispatched rows are multiplied by.
   at::Tensor SlotScale(const LayerRoutes& routes) const;
 
@@ -123,6 +158,7 @@ StatusOr<std::unique_ptr<RouterModule>> MakeServed(const RouterArtifact& artifac
 // The kinds.
 std::unique_ptr<RouterModule> MakeDense2MoeMlp(const RouterOptions& options, std::vector<std::vector<Parameter>> layers);
 std::unique_ptr<RouterModule> MakeExpertChoice(const RouterOptions& options, std::vector<std::vector<Parameter>> layers);
+std::unique_ptr<RouterModule> MakeLatentPrototype(const RouterOptions& options, std::vector<std::vector<Parameter>> layers);
 std::unique_ptr<RouterModule> MakeLinear(const RouterOptions& options, std::vector<std::vector<Parameter>> layers);
 // tables: [L] of [V] I32, each entry an expert's index.
 std::unique_ptr<RouterModule> MakeStableMoe(const RouterOptions& options, std::vector<std::vector<Parameter>> layers,

@@ -24,8 +24,7 @@ class SigmoidGate final : public RouterModule {
     return {};
   }  // no router by itself: calibration puts the gates of all experts together
 
-  StatusOr<RouterOutput> Forward(int32_t layer, const RouterInput& in, at::Generator* generator,
-                                 const std::vector<int32_t>&) const override {
+  StatusOr<RouterOutput> Forward(int32_t layer, const RouterInput& in, at::Generator* generator, const RowTargets&) const override {
     const at::Tensor strength = at::sigmoid(Logits(layer, in, generator));  // [T, 1]
     if (!strength.isfinite().all().item<bool>()) return Internal("gate of layer %d: a value is not finite", layer);
     const int64_t rows = in.x.size(0);

@@ -19,7 +19,8 @@ class FixedRoutes final : public RouterModule {
   explicit FixedRoutes(int32_t experts) : RouterModule(RouterOptions{.kind = "fixed"}, /*layers=*/0, experts) {}
   std::vector<Parameter> LayerParameters(int32_t) const override { return {}; }
   std::vector<TensorView> Tensors(int32_t) const override { return {}; }
-  StatusOr<RouterOutput> Forward(int32_t, const RouterInput& in, at::Generator*, const std::vector<int32_t>& labels) const override {
+  StatusOr<RouterOutput> Forward(int32_t, const RouterInput& in, at::Generator*, const RowTargets& targets) const override {
+    const std::vector<int32_t>& labels = targets.labels;
     RouterOutput out;
     out.gates = at::zeros({in.x.size(0), num_experts_}, at::kFloat);
     out.routes.Resize(in.x.size(0), 1);
@@ -70,7 +71,7 @@ StatusOr<std::vector<at::Tensor>> RowsOf(TrainableModel& model, const RouterModu
     const PackedBatch batch = Pack(data, {examples.begin() + static_cast<int64_t>(begin), examples.begin() + static_cast<int64_t>(end)});
     RoutePlan plan;
     plan.router = &routes;
-    plan.labels.assign(batch.tokens.size(), expert);
+    plan.targets.labels.assign(batch.tokens.size(), expert);
     EvaluationDetail detail;
     RETURN_IF_ERROR(model.Evaluate(batch, plan, &detail).status());
     std::vector<int64_t> drawn;

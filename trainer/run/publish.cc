@@ -131,6 +131,7 @@ Status PublishRouter(TrainableModel& model, const BaseWeights& base, const std::
   manifest.num_layers = base.config.num_layers;
   manifest.hidden_size = base.config.hidden_size;
   manifest.untrained = publication.untrained;
+  manifest.training = publication.training;
   for (const LoraExpert& expert : experts) manifest.experts.push_back({expert.name, expert.generation, expert.is_zero});
   std::vector<TensorView> tensors;
   for (int32_t l = 0; l < router.num_layers(); ++l) {

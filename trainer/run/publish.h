@@ -1,6 +1,7 @@
 // What a run leaves behind: artifacts a server loads.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -12,8 +13,9 @@ namespace switchyard::trainer {
 
 struct RouterPublication {
   std::string name;
-  bool untrained = false;  // drawn at random and never trained: servers and clients repeat it
-  std::string directory;   // must not exist
+  bool untrained = false;                            // drawn at random and never trained: servers and clients repeat it
+  std::string directory;                             // must not exist
+  std::map<std::string, std::string> training = {};  // RouterManifest::training
 };
 
 // Measures what `router` measures once it is trained (RouterModule::calibrates; nothing: no pass) over a sample of the training data:

@@ -50,7 +50,7 @@ RoutePlan PlanOf(const RunTask& task, const PackedBatch& batch) {
   RoutePlan plan;
   plan.router = task.router;
   for (const PackedBatch::Segment& segment : batch.segments) {
-    if (!task.expert_of_domain.empty()) plan.labels.resize(static_cast<size_t>(segment.end), task.expert_of_domain[segment.domain]);
+    if (!task.expert_of_domain.empty()) plan.targets.labels.resize(static_cast<size_t>(segment.end), task.expert_of_domain[segment.domain]);
   }
   if (task.router == nullptr) plan.forced.assign(batch.tokens.size(), task.forced);
   return plan;
@@ -60,6 +60,7 @@ void SumResult(Communicator& world, PassResult* result) {
   if (world.size() == 1) return;
   std::vector<double> flat = {result->loss, static_cast<double>(result->targets), static_cast<double>(result->correct), result->router_loss,
                               static_cast<double>(result->rows)};
+  flat.insert(flat.end(), result->parts.begin(), result->parts.end());
   for (const std::vector<double>* values : {&result->expert_rows, &result->expert_weight, &result->entropy}) {
     flat.insert(flat.end(), values->begin(), values->end());
   }
@@ -70,6 +71,8 @@ void SumResult(Communicator& world, PassResult* result) {
   result->router_loss = flat[3];
   result->rows = static_cast<int64_t>(flat[4]);
   auto next = flat.begin() + 5;
+  std::copy_n(next, kNumLossParts, result->parts.begin());
+  next += kNumLossParts;
   for (std::vector<double>* values : {&result->expert_rows, &result->expert_weight, &result->entropy}) {
     std::copy_n(next, values->size(), values->begin());
     next += static_cast<int64_t>(values->size());
@@ -87,7 +90,8 @@ class Run {
         log_(log),
         optimizer_(task.parameters, options.adamw),
         sampler_(train, options.examples_per_step, options.seed),
-        checkpoints_(options.directory + "/checkpoints") {}
+        checkpoints_(options.directory + "/checkpoints"),
+        router_trains_(Trains(task)) {}
 
   StatusOr<RunReport> Go() {
     const auto start = Clock::now();
@@ -112,6 +116,14 @@ class Run {
   }
 
  private:
+  // Whether the optimiser has the router: else what moves beside gradients stands still, too.
+  static bool Trains(const RunTask& task) {
+    if (task.router == nullptr) return false;
+    const std::vector<Parameter> own = task.router->Parameters();
+    return !own.empty() && std::any_of(task.parameters.begin(), task.parameters.end(),
+                                       [&](const Parameter& p) { return p.value.is_same(own.front().value); });
+  }
+
   bool Every(int64_t steps) const { return steps > 0 && state_.step % steps == 0; }
 
   // All processes stop at the same step.
@@ -176,13 +188,17 @@ class Run {
       pass.loss_scale = 1.0 / static_cast<double>(targets);
       pass.router_loss_scale = static_cast<double>(batch.tokens.size()) / static_cast<double>(rows);
       pass.lora_dropout = options_.lora_dropout;
+      pass.orthogonality = options_.orthogonality;
       pass.router_losses_only = state_.step < options_.label_steps;
       pass.seed = ((options_.seed * 0x9e3779b97f4a7c15ull + static_cast<uint64_t>(state_.step)) * 4096 + i) * 256 +
                   static_cast<uint64_t>(world_.rank());
-      const auto result = task_.model->ForwardBackward(batch, PlanOf(task_, batch), pass);
+      RoutePlan plan = PlanOf(task_, batch);
+      if (task_.manifold != nullptr) plan.targets.neighbours = task_.manifold->Of(passes[i], batch);
+      const auto result = task_.model->ForwardBackward(batch, plan, pass);
       if (!result.ok()) return Annotate(result.status(), absl::StrFormat("step %d", state_.step + 1));
       PassResult weighted = *result;
       weighted.router_loss *= pass.router_loss_scale;
+      for (double& part : weighted.parts) part *= pass.router_loss_scale;
       Add(weighted, &sum);
     }
     SumResult(world_, &sum);
@@ -193,7 +209,12 @@ class Run {
     }
     const double rate = options_.schedule.At(state_.step, options_.steps), norm = optimizer_.Step(rate);
     if (!std::isfinite(norm)) return Internal("step %d: the gradient's norm is not finite", state_.step + 1);
-    if (task_.router != nullptr) task_.router->AfterStep(sum.expert_rows);
+    if (router_trains_) {
+      for (at::Tensor& sums : task_.router->StepSums()) {
+        if (world_.size() > 1) world_.SumFloats({sums.mutable_data_ptr<float>(), static_cast<size_t>(sums.numel())});
+      }
+      task_.router->AfterStep(sum.expert_rows);
+    }
     Repack();
     ++state_.step;
     state_.consumed = sampler_.consumed();
@@ -216,6 +237,9 @@ class Run {
                       {"train/gradient_norm", norm}};
     if (task_.router != nullptr) {
       record.scalars.emplace_back("train/router_loss", sum.router_loss);
+      for (size_t i = 0; i < kNumLossParts; ++i) {
+        if (sum.parts[i] != 0) record.scalars.emplace_back(absl::StrFormat("train/router_loss/%s", kLossNames[i]), sum.parts[i]);
+      }
       for (auto& scalar : RoutingScalars(sum, *task_.experts)) record.scalars.push_back(std::move(scalar));
     }
     return log_->Step(record);
@@ -278,6 +302,7 @@ class Run {
   AdamW optimizer_;
   BatchSampler sampler_;
   CheckpointStore checkpoints_;
+  const bool router_trains_;
   RunState state_;
   std::vector<at::Tensor> best_;
   struct {
@@ -304,7 +329,7 @@ StatusOr<PassResult> EvaluateAll(const RunTask& task, const Dataset& data, int64
   for (const std::vector<int64_t>& pass : Passes(data, Share(all, world), tokens_per_pass)) {
     const PackedBatch batch = Pack(data, pass);
     RoutePlan plan = PlanOf(task, batch);
-    plan.labels.clear();  // another data set's domains may be other ones
+    plan.targets = {};  // another data set's domains may be other ones
     ASSIGN_OR_RETURN(const PassResult result, task.model->Evaluate(batch, plan, nullptr));
     Add(result, &sum);
   }

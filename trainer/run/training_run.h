@@ -12,6 +12,7 @@
 #include "trainer/nn/model.h"
 #include "trainer/run/adamw.h"
 #include "trainer/run/communicator.h"
+#include "trainer/run/route_manifold.h"
 
 namespace switchyard::trainer {
 
@@ -19,8 +20,9 @@ namespace switchyard::trainer {
 struct RunTask {
   TrainableModel* model = nullptr;
   std::vector<LoraExpert>* experts = nullptr;
-  const RouterModule* router = nullptr;   // learned routes; null: every row goes to expert `forced`
-  std::vector<int32_t> expert_of_domain;  // with a label loss: the expert that a training domain's rows should go to, -1 for none
+  const RouterModule* router = nullptr;     // learned routes; null: every row goes to expert `forced`
+  std::vector<int32_t> expert_of_domain;    // with a label loss: the expert that a training domain's rows should go to, -1 for none
+  const RouteManifold* manifold = nullptr;  // with RouterOptions::roma: where its neighbours come from
   int32_t forced = 0;
   std::vector<Parameter> parameters;  // those the optimiser moves
 };
@@ -33,7 +35,8 @@ struct RunOptions {
   Schedule schedule;
   AdamWOptions adamw;
   double lora_dropout = 0;
-  int64_t label_steps = 0;  // the first steps see only the routers' own losses: they run forward alone
+  double orthogonality = 0;  // TrainPass::orthogonality
+  int64_t label_steps = 0;   // the first steps see only the routers' own losses: they run forward alone
   uint64_t seed = 1;
   int64_t evaluate_every = 20;              // steps; 0: only at the end
   int64_t checkpoint_every = 50;            // steps; 0: never

@@ -26,7 +26,7 @@ std::string Read(const std::string& path) {
 std::vector<std::pair<std::string, double>> EveryScalar() {
   return {{"train/loss", 1.5},          {"train/accuracy", 0.25},     {"train/learning_rate", 1e-3}, {"train/gradient_norm", 2},
           {"train/router_loss", 0.125}, {"routing/max_vio", 0.5},     {"routing/collapse", 0},       {"routing/entropy", 1},
-          {"routing/share/law", 0.75},  {"routing/share/a\"b", 0.25}, {"train/unheard_of", 7}};
+          {"routing/share/law", 0.75},  {"routing/share/a\"b", 0.25}, {"train/unheard_of", 7},       {"train/router_loss/roma", 0.0625}};
 }
 
 TEST(MetricsFileTest, WritesStepsAndScalars) {
@@ -46,6 +46,7 @@ TEST(MetricsFileTest, WritesStepsAndScalars) {
         "switchyard_trainer_loss_nats{run=\"router demo\",set=\"validation\"} 2.5\n",
         "switchyard_trainer_routing_max_violation_ratio{run=\"router demo\",set=\"validation\"} 3\n",
         "switchyard_trainer_routing_load_share_ratio{run=\"router demo\",set=\"train\",expert=\"law\"} 0.75\n", "expert=\"a\\\"b\"} 0.25\n",
+        "switchyard_trainer_router_loss_part{run=\"router demo\",set=\"train\",loss=\"roma\"} 0.0625\n",
         "# TYPE switchyard_trainer_tokens_total counter\n"}) {
     EXPECT_THAT(text, HasSubstr(line));
   }

@@ -111,6 +111,72 @@ TEST(DispatchTest, MaxScoresSecondExpertsAreTheBestAssignment) {
   EXPECT_GT(moved, 20);  // rows that had to take less than their second choice
 }
 
+// Nobody asks twice for what was refused, so a row that has less than its wish finds that expert full of rows it scores higher.
+TEST(DispatchTest, IterativeMaxScoreLeavesNoRowWithABetterExpertThatHasRoom) {
+  constexpr int32_t kExperts = 5;
+  constexpr int64_t kRows = 203;
+  int refused = 0;
+  for (uint32_t seed = 0; seed < 20; ++seed) {
+    const std::vector<float> p = Probabilities(kRows, kExperts, seed);
+    LayerRoutes routes = Routes(kRows, 2, std::vector<int16_t>(kRows * 2, 0));
+    Dispatch({.rule = "max-score-iterative"}, p, kExperts, &routes);
+    std::vector<int64_t> load(kExperts);
+    for (const int16_t expert : routes.experts) load[expert] += expert != kDropped;
+    const auto score = [&](int64_t row, int32_t e) { return e == kDropped ? 0 : p[row * kExperts + e]; };
+    for (int64_t row = 0; row < kRows; ++row) {
+      const int16_t first = routes.experts[row * 2], second = routes.experts[row * 2 + 1];
+      ASSERT_NE(first, kDropped);
+      ASSERT_NE(first, second);
+      for (int32_t e = 0; e < kExperts; ++e) {
+        if (e == first || e == second || score(row, e) <= score(row, second)) continue;
+        ++refused;
+        EXPECT_EQ(load[e], 82) << seed << " " << row;  // ceil(2 * 203 / 5): it is full
+      }
+    }
+  }
+  EXPECT_GT(refused, 100);
+}
+
+// Beside the exact assignment: never more in all, and not much less.
+TEST(DispatchTest, IterativeMaxScoreIsNearTheBestAssignment) {
+  constexpr int32_t kExperts = 6;
+  constexpr int64_t kRows = 300;
+  double exact = 0, iterative = 0;
+  for (uint32_t seed = 0; seed < 10; ++seed) {
+    const std::vector<float> p = Probabilities(kRows, kExperts, seed);
+    double totals[2] = {};
+    for (const int way : {0, 1}) {
+      LayerRoutes routes = Routes(kRows, 2, std::vector<int16_t>(kRows * 2, 0));
+      Dispatch({.rule = way == 0 ? "max-score" : "max-score-iterative"}, p, kExperts, &routes);
+      int unassigned = 0;
+      for (int64_t i = 0; i < kRows * 2; ++i) {
+        unassigned += routes.experts[i] == kDropped;
+        if (routes.experts[i] != kDropped) totals[way] += p[i / 2 * kExperts + routes.experts[i]];
+      }
+      EXPECT_LE(unassigned, way == 0 ? 0 : kRows / 50) << seed;  // the exact one finds everybody a place here
+    }
+    EXPECT_LE(totals[1], totals[0] + 1e-4) << seed;
+    exact += totals[0];
+    iterative += totals[1];
+  }
+  EXPECT_GT(iterative, .97 * exact);
+  EXPECT_LT(iterative, exact);
+}
+
+// Where nobody is refused it is each row's own top-k.
+TEST(DispatchTest, IterativeMaxScoreWithRoomIsTopK) {
+  LayerRoutes routes = Routes(3, 2, {0, 0, 0, 0, 0, 0});
+  Dispatch({.rule = "max-score-iterative"}, std::vector<float>{.6f, .3f, .1f, .1f, .6f, .3f, .3f, .1f, .6f}, 3, &routes);
+  EXPECT_THAT(routes.experts, ::testing::ElementsAre(0, 1, 1, 2, 2, 0));
+}
+
+// Two rows ask for expert 1 in their second slots, which has room for one: the one it scores higher stays, the other asks on.
+TEST(DispatchTest, IterativeMaxScoresExpertsKeepTheRowsTheyScoreHighest) {
+  LayerRoutes routes = Routes(3, 2, {0, 0, 0, 0, 0, 0});  // each expert takes two
+  Dispatch({.rule = "max-score-iterative"}, std::vector<float>{.5f, .3f, .2f, .5f, .4f, .1f, .1f, .5f, .4f}, 3, &routes);
+  EXPECT_THAT(routes.experts, ::testing::ElementsAre(0, 2, 0, 1, 1, 2));
+}
+
 TEST(DispatchTest, MaxScoresFirstExpertIsTheBestWithRoom) {
   LayerRoutes routes = Routes(4, 1, {0, 0, 0, 0});  // capacity 2 of 2 experts
   Dispatch({.rule = "max-score"}, std::vector<float>{.9f, .1f, .8f, .2f, .7f, .3f, .6f, .4f}, 2, &routes);
@@ -121,6 +187,7 @@ TEST(DispatchTest, RefusesWhatItDoesNotKnow) {
   EXPECT_EQ(CheckDispatch({.rule = "auction"}).code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(CheckDispatch({.capacity_factor = 0}).code(), absl::StatusCode::kInvalidArgument);
   EXPECT_TRUE(CheckDispatch({.rule = "max-score"}).ok());
+  EXPECT_TRUE(CheckDispatch({.rule = "max-score-iterative"}).ok());
 }
 
 // Rows that all want the same two experts: trained, they are dealt out and the second expert speaks up; evaluated, each row has its own

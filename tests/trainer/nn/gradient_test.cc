@@ -18,6 +18,7 @@ struct Case {
   double label_loss = 0;
   bool router_losses_only = false;
   size_t first_layer = 0;  // the experts have nothing below it
+  double score_variance = 0, orthogonality = 0;
 };
 
 void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
@@ -43,6 +44,7 @@ class GradientTest : public ::testing::TestWithParam<Case> {
     options.jitter = c.jitter;
     options.dropout = c.dropout;
     options.label_loss = c.label_loss;
+    options.score_variance = c.score_variance;
     options.compute = world.compute().dtype;
     auto router = NewRouter(options, world.base().config.num_layers, world.base().config.hidden_size, 3, 17);
     EXPECT_TRUE(router.ok()) << router.status();
@@ -70,9 +72,11 @@ class GradientTest : public ::testing::TestWithParam<Case> {
     TrainPass pass;
     pass.loss_scale = 1.0 / static_cast<double>(batch.targets.size());
     pass.seed = 5;
+    pass.orthogonality = GetParam().orthogonality;
+    pass.router_loss_scale = .5;
     pass.router_losses_only = GetParam().router_losses_only;
     if (GetParam().label_loss > 0) {
-      for (size_t row = 0; row < batch.tokens.size(); ++row) plan.labels.push_back(static_cast<int32_t>(row % 4) - 1);
+      for (size_t row = 0; row < batch.tokens.size(); ++row) plan.targets.labels.push_back(static_cast<int32_t>(row % 4) - 1);
     }
     auto result = model->ForwardBackward(batch, plan, pass);
     EXPECT_TRUE(result.ok()) << result.status();
@@ -97,6 +101,8 @@ TEST_P(GradientTest, EqualsAutograd) {
   EXPECT_EQ(fast.result.targets, slow.result.targets);
   EXPECT_EQ(fast.result.correct, slow.result.correct);
   EXPECT_NEAR(fast.result.router_loss, slow.result.router_loss, 1e-5);
+  for (size_t i = 0; i < kNumLossParts; ++i) EXPECT_NEAR(fast.result.parts[i], slow.result.parts[i], 1e-5) << kLossNames[i];
+  EXPECT_EQ(fast.result.parts[kOrthogonalityLoss] > 0, GetParam().orthogonality > 0);
   EXPECT_EQ(fast.result.expert_rows, slow.result.expert_rows);
   ASSERT_EQ(fast.parameters.size(), slow.parameters.size());
   ASSERT_FALSE(fast.parameters.empty());
@@ -127,12 +133,27 @@ INSTANTIATE_TEST_SUITE_P(
         Case{.name = "LinearSwitch", .router = "linear", .gate = "raw", .balance = 0.1, .z_loss = 0.01},
         Case{.name = "LinearTopTwoRaw", .architecture = "qwen2", .router = "linear", .top_k = 2, .gate = "raw"},
         Case{.name = "LinearSigmoid", .router = "linear", .gate = "sigmoid", .balance = 0.3},
+        Case{.name = "LatentPrototypes", .router = "lpr", .top_k = 2, .gate = "renorm", .balance = 0.1},
+        Case{.name = "LatentPrototypesSteRecompute", .router = "lpr", .jitter = 0.1, .recompute = true},
         Case{.name = "JitterAndDropout", .router = "dense2moe_mlp", .jitter = 0.1, .dropout = 0.2},
         Case{.name = "JitterAndDropoutRecompute", .router = "dense2moe_mlp", .jitter = 0.1, .dropout = 0.2, .recompute = true},
         Case{.name = "Labels", .router = "dense2moe_mlp", .label_loss = 0.3},
         Case{.name = "LabelsOnly", .router = "dense2moe_mlp", .balance = 0.1, .label_loss = 0.3, .router_losses_only = true},
         Case{.name = "Joint", .router = "dense2moe_mlp", .top_k = 2, .gate = "renorm", .experts = true},
         Case{.name = "JointSteAttention", .router = "linear", .experts = true, .attention = true},
+        Case{.name = "ScoreVariance", .router = "linear", .top_k = 2, .gate = "renorm", .score_variance = 0.5},
+        Case{.name = "ScoreVarianceSigmoid", .router = "linear", .gate = "sigmoid", .score_variance = 0.5},
+        Case{.name = "Orthogonality", .router = "linear", .top_k = 2, .gate = "raw", .experts = true, .orthogonality = 0.1},
+        Case{.name = "OrthogonalityQwen3Recompute",
+             .architecture = "qwen3",
+             .router = "dense2moe_mlp",
+             .top_k = 2,
+             .gate = "renorm",
+             .experts = true,
+             .attention = true,
+             .recompute = true,
+             .score_variance = 0.2,
+             .orthogonality = 0.1},
         Case{.name = "AttentionQwen3", .architecture = "qwen3", .experts = true, .attention = true, .recompute = true},
         Case{.name = "AttentionQwen2", .architecture = "qwen2", .attention = true}),
     [](const auto& info) { return info.param.name; });
@@ -320,6 +341,8 @@ TEST(FastModelTest, EvaluationEqualsTheReference) {
   ASSERT_TRUE(a.ok() && b.ok());
   EXPECT_NEAR(a->loss, b->loss, 1e-4 * b->loss);
   ASSERT_EQ(fast.log_probs.size(), batch.targets.size());
+  EXPECT_EQ(fast.correct, slow.correct);
+  EXPECT_EQ(std::count(fast.correct.begin(), fast.correct.end(), true), a->correct);
   for (size_t i = 0; i < fast.log_probs.size(); ++i) EXPECT_NEAR(fast.log_probs[i], slow.log_probs[i], 1e-3);
   ASSERT_EQ(fast.routes.size(), slow.routes.size());
   for (size_t l = 0; l < fast.routes.size(); ++l) EXPECT_EQ(fast.routes[l].experts, slow.routes[l].experts);

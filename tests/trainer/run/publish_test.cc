@@ -98,8 +98,9 @@ class PublishTest : public ::testing::Test {
 };
 
 TEST_F(PublishTest, TheServersLoaderGivesTheSameRoutesAndLogProbabilities) {
-  for (const auto& [kind, k, gate] : {std::tuple{"dense2moe_mlp", 1, "ste"}, std::tuple{"dense2moe_mlp", 2, "renorm"},
-                                      std::tuple{"linear", 1, "raw"}, std::tuple{"linear", 2, "renorm"}}) {
+  for (const auto& [kind, k, gate] :
+       {std::tuple{"dense2moe_mlp", 1, "ste"}, std::tuple{"dense2moe_mlp", 2, "renorm"}, std::tuple{"linear", 1, "raw"},
+        std::tuple{"linear", 2, "renorm"}, std::tuple{"lpr", 1, "raw"}, std::tuple{"lpr", 2, "renorm"}}) {
     RouterOptions options{.kind = kind, .top_k = k, .gate = gate, .compute = at::kFloat};
     const bool loss_free = options.kind == "linear" && k == 2;
     if (loss_free) {
@@ -117,6 +118,17 @@ TEST_F(PublishTest, TheServersLoaderGivesTheSameRoutesAndLogProbabilities) {
     const Dataset data = TinyData(8, base_.config.vocab_size, 3);
     ASSERT_TRUE(PublishRouter(*model_, base_, experts_, **router, data, data, {"r", false, path}).ok());
     ExpectServedAlike(**router, path);
+    // Read again to go on with, it is what it was, to the bit.
+    const auto artifact = ReadRouterArtifact(path);
+    ASSERT_TRUE(artifact.ok()) << artifact.status();
+    const auto again = ReadRouter(*artifact, options);
+    ASSERT_TRUE(again.ok()) << again.status();
+    const std::vector<Parameter> before = (*router)->Parameters(), after = (*again)->Parameters();
+    ASSERT_EQ(before.size(), after.size());
+    for (size_t i = 0; i < before.size(); ++i) {
+      EXPECT_EQ(before[i].name, after[i].name);
+      EXPECT_TRUE(at::equal(before[i].value, after[i].value)) << before[i].name;
+    }
   }
 }
 
