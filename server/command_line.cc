@@ -58,7 +58,7 @@ ParsedCommandLine ParseCommandLine(int argc, char** argv) {
   auto* backend = app.add_option("--backend", flags.runner.backend, "auto, fast or reference [auto]");
   auto* threads = app.add_option("--threads", flags.runner.threads, "compute threads, 0 for one a core [0]")->check(CLI::Range(0, 1024));
   auto* kv = app.add_option("--kv-mib", kv_mib, "KV cache budget [512]")->check(CLI::Range(int64_t{1}, int64_t{1} << 24));
-  auto* queue = app.add_option("--max-queue", flags.engine.max_queued_tasks, "waiting tasks before RESOURCE_EXHAUSTED [256]")
+  auto* queue = app.add_option("--max-queue", flags.engine.max_queued_tasks, "waiting tasks before RESOURCE_EXHAUSTED [64]")
                     ->check(CLI::Range(1, 1 << 20));
   auto* drain = app.add_option("--drain-seconds", flags.drain_seconds, "time for accepted work after SIGTERM [30]")
                     ->check(CLI::Range(0.0, 86400.0))

@@ -19,7 +19,8 @@
 namespace switchyard {
 
 struct EngineOptions {
-  int32_t max_queued_tasks = 256;  // waiting tasks; one more is RESOURCE_EXHAUSTED
+  // Waiting tasks; one more is RESOURCE_EXHAUSTED. As many as run: admitted work then waits about as long again as without a queue.
+  int32_t max_queued_tasks = 64;
   int32_t max_running_tasks = 64;  // tasks that hold KV at the same time
   int32_t max_step_tokens = 512;   // rows of one step; long prompts are computed in chunks of it
   bool prefix_cache = true;        // keep full blocks of finished contexts, evicted least recently used
